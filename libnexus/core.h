@@ -1,0 +1,324 @@
+/*
+ * core.h: the types that the files of the core share, and who may touch which field.
+ *
+ * A task header is type-stable: its memory is a task header for the life of the process, so that a stale id can be looked
+ * up without a lock. Everything about a task that is not atomic belongs to the worker it is at home on.
+ */
+#ifndef NXI_CORE_H
+#define NXI_CORE_H
+
+#include "fiber.h"
+#include "stack.h"
+#include "loader.h"
+#include "timer.h"
+#include "util.h"
+#include <nexus/driver.h>
+#include <nexus/nexus.h>
+#include <nexus/sched.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+struct nxi_worker;
+struct nxi_task;
+
+/* ---- messages to a worker (inbox.c) ---- */
+
+/* Posted to a worker; run(node) is called on its thread. The node is the poster's again from then on. */
+struct nxi_node {
+    struct nxi_node *next;
+    void (*run)(struct nxi_worker *worker, struct nxi_node *node);
+};
+
+/* ---- tasks (task.c) ---- */
+
+enum nxi_task_state { NXI_FREE, NXI_NEW, NXI_READY, NXI_RUNNING, NXI_PARKED, NXI_ENDED };
+
+/* Bits of nxi_task.ctl, below the generation. */
+#define NXI_CTL_CANCEL   1u   /* cancelled */
+#define NXI_CTL_DONE     2u   /* ended; result is valid */
+#define NXI_CTL_JOINER   4u   /* nxi_task.joiner is registered */
+#define NXI_CTL_DETACHED 8u   /* nobody joins */
+#define NXI_CTL_QUEUED   16u  /* nxi_task.node is on its way to, or in, an inbox */
+#define NXI_CTL_RETIRE   32u  /* given up while QUEUED: whoever clears QUEUED frees it */
+#define NXI_CTL_PANICKED 64u  /* ended by a panic */
+#define NXI_CTL_SERVING  128u /* is in nx_serve: shutdown cancels it first */
+#define NXI_CTL_CLAIMED  256u /* somebody joins, or has joined */
+#define NXI_CTL_SEEN     512u /* a joiner has been told of the panic */
+#define NXI_CTL_SERVED   1024u /* detached, but its server deals with a panic of it */
+
+/* nxi_task.flags, beside NX_TASK_... in the low bits */
+#define NXI_TASK_PINNED 16u /* bound to its worker, even before it starts */
+
+struct nxi_task {
+    _Alignas(64) struct nx_ready ready; /* the scheduler's */
+    struct nxi_fiber fiber;
+    struct nxi_stack *stack; /* NULL until it first runs */
+    nx_task_fn fn;
+    union {
+        void *arg;       /* until fn is called */
+        intptr_t result; /* once DONE */
+    };
+    _Atomic uint64_t ctl;                /* generation << 32 | NXI_CTL_...; any thread, by compare-and-swap or RMW */
+    _Atomic(struct nxi_worker *) worker; /* home; written by the worker that takes the task over */
+    struct nxi_waiter *joiner;           /* valid while CTL_JOINER */
+    _Atomic(struct nxi_cold *) cold;     /* NULL until needed; made by the home worker */
+    void *spawn_site;                    /* return address of the spawn */
+    struct nxi_node node;                /* the start of a task spawned from elsewhere; then cancels from elsewhere */
+    uint32_t slot;
+    _Atomic uint8_t state; /* nxi_task_state; the home worker's, RMW where a migration may race */
+    uint8_t flags;
+    uint8_t pins; /* waits that tie a migratable task to its worker */
+    uint32_t stack_size;
+    char arg_copy[48];
+};
+
+/* What few tasks need. */
+struct nxi_cold {
+    char name[64];
+    nx_time shield;
+    struct nxi_defer *defers;
+    void **locals;
+    char *message;     /* of the panic */
+    void *big_arg;     /* a copied argument larger than arg_copy */
+    size_t big_arg_size;
+    struct nxi_fpenv fpenv;
+    bool ending; /* its function has returned or panicked: a panic from here on aborts */
+};
+
+/* Somebody who waits for another's doing: a task or a plain thread (waiter.c). Lives on the waiter's stack. */
+struct nxi_waiter {
+    struct nxi_node node;
+    struct nxi_task *task;     /* NULL: a plain thread */
+    struct nxi_worker *worker; /* the task's, while it waits */
+    struct nxi_timer timer;
+    struct nxi_waiter *next, **link; /* in the list of what it waits for */
+    int64_t result;
+    atomic_bool woken;
+    bool timed_out;
+};
+
+/* ---- workers (worker.c) ---- */
+
+enum nxi_worker_state { NXI_WORKER_RUNNING, NXI_WORKER_IDLE, NXI_WORKER_PARKED, NXI_WORKER_NOTIFIED };
+
+#define NXI_DRIVERS_MAX     2u   /* one per domain: network and foreign descriptors; files */
+#define NXI_WORKERS_MAX     256u
+#define NXI_STACK_MAX       (64u << 20)
+#define NXI_COMPLETIONS_MAX 256u /* completions taken per poll: what a flood on one socket can hold timers up for */
+#define NXI_TURN_TASKS      128u /* tasks run per loop turn, before drivers and timers are looked at */
+#define NXI_TASK_CREDIT     128  /* inline completions before a task must let others run */
+
+struct nxi_op;
+
+struct nxi_driver {
+    const struct nx_driver_ops *ops;
+    struct nx_driver *instance;
+    struct nx_ctx *ctx;
+};
+
+struct nxi_worker {
+    /* the owner's */
+    struct nx_runtime *runtime;
+    uint32_t index, driver_count;
+    struct nxi_task *current;
+    const struct nx_sched_ops *sched_ops;
+    struct nx_sched *sched;
+    int32_t turn, credit; /* tasks left in this turn; inline completions left to the running task */
+    void (*after)(struct nxi_worker *worker, void *arg); /* run by whoever is switched to: the old context is saved */
+    void *after_arg;
+    struct nxi_task *free_tasks;
+    uint32_t free_count;
+    uint32_t in_flight; /* operations a driver has accepted and not completed */
+    struct nxi_watch {  /* of the driver that doesn't wait, by the one that does (second.c) */
+        struct nxi_op *op;
+        bool armed;
+    } watch;
+    struct nxi_driver drivers[NXI_DRIVERS_MAX];
+    struct nxi_fiber loop, dead;
+    struct nxi_wheel wheel;
+    struct nxi_stack_cache stacks;
+    struct nx_ready *stolen;  /* what steal gave, to be run next */
+    struct nx_ready *starved; /* tasks for which there was no memory for a stack */
+    struct nxi_timer starved_timer;
+    bool dispatching; /* completions[] is being read */
+    int32_t spin_score; /* > 0: spinning before parking has paid lately */
+    bool searching;     /* counted as a searcher in runtime->idle */
+    struct nx_completion completions[NXI_COMPLETIONS_MAX];
+    pthread_t thread;
+    int start_error;
+    struct nx_reason start_reason;
+
+    /* written by the owner, read by all */
+    _Alignas(128) _Atomic uint64_t spawned;
+    _Atomic uint64_t ended;
+    _Atomic uint32_t live; /* tasks at home here, by the owner; less moved_out */
+    /* written by all */
+    _Alignas(128) _Atomic(struct nxi_node *) inbox;
+    _Atomic uint32_t state;
+    _Atomic uint32_t moved_out;
+    bool asleep; /* under runtime->idle_lock: counted as a sleeper in runtime->idle */
+};
+
+/* ---- runtime (runtime.c) ---- */
+
+struct nxi_plugin_choice;
+
+struct nx_runtime {
+    struct nxi_worker **workers;
+    uint32_t worker_count;
+    uint32_t flags;
+    struct nxi_drivers_instance {
+        const struct nx_driver_ops *ops;
+        struct nx_driver *instance;
+    } drivers[NXI_DRIVERS_MAX];
+    uint32_t driver_count, file_driver;
+    uint32_t waiter; /* index of the driver that waits for all */
+    const struct nx_sched_ops *sched_ops;
+    struct nx_sched *sched;
+    struct nx_driver *clock; /* of the driver that owns the clock, or NULL */
+    nx_time (*clock_now)(struct nx_driver *);
+    struct nxi_setup *setup; /* options, selections: runtime.c */
+    size_t stack_size;
+    enum nx_panic_policy on_panic;
+    int64_t grace_ns;
+    int64_t spin_ns; /* < 0: adaptive */
+    int log_level;
+    void (*log)(void *, int, const char *);
+    void *log_arg;
+    struct nx_runtime *next; /* of all runtimes */
+
+    /* searching and sleeping workers: searching in the low half, parked in the high half (idle.c) */
+    _Alignas(128) _Atomic uint64_t idle;
+    pthread_mutex_t idle_lock;
+    _Alignas(128) _Atomic uint64_t injected; /* tasks spawned from outside */
+    _Atomic uint32_t foreign; /* threads that are inside a post to one of our workers */
+    _Atomic uint32_t closing; /* 1: no new tasks from outside */
+    _Atomic uint32_t phase;   /* nxi_phase */
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* phase, arrived, or an end of a task while closing */
+    uint32_t arrived;       /* workers that have reached the present phase */
+    struct nx_listener *listeners; /* under lock */
+};
+
+enum nxi_phase { NXI_STARTING, NXI_RUNNING_PHASE, NXI_STOPPING, NXI_STOPPED };
+
+/* ---- an operation in flight (op.c) ---- */
+
+struct nxi_op {
+    struct nx_op op;
+    void (*done)(struct nxi_worker *worker, struct nxi_op *op, const struct nx_completion *completion);
+};
+
+/* The calling thread's worker, or NULL. Not inlined: its address of thread-local storage must not be kept over a switch. */
+struct nxi_worker *nxi_self(void);
+
+/* Hands an operation to the worker's driver. 1: completed inline; 0: op->done will be called. -EAGAIN, only from inside a
+ * done function: no room, try again from the inbox. */
+int nxi_submit(struct nxi_worker *worker, uint32_t driver, struct nxi_op *op, struct nx_completion *ret_inline);
+int nxi_submit_once(struct nxi_worker *worker, uint32_t driver, struct nxi_op *op,
+                    struct nx_completion *ret_inline); /* -EAGAIN from anywhere; polls nothing */
+/* Carries an operation out for the current task: its result. -ETIMEDOUT, -ECANCELED: it had no effect. Not for streams. */
+int64_t nxi_op_run(struct nxi_worker *worker, uint32_t driver, const struct nx_op *op, nx_time deadline,
+                   bool heed_cancel);
+
+/* Refuses a call made outside a task: -NX_ENOTASK or, in a forked child, -NX_EFORKED. */
+int nxi_no_task(void);
+bool nxi_forked(void);
+
+static inline struct nxi_task *nxi_task_of(struct nx_ready *ready)
+{
+    return nxi_container(ready, struct nxi_task, ready);
+}
+
+/* ---- between the files ---- */
+
+/* inbox.c */
+void nxi_post(struct nxi_worker *worker, struct nxi_node *node);
+void nxi_notify(struct nxi_worker *worker);
+bool nxi_inbox_drain(struct nxi_worker *worker); /* whether anything was there */
+
+/* task.c */
+struct nxi_task *nxi_task_find(nx_task id, uint64_t *ret_ctl); /* NULL: stale */
+struct nxi_task *nxi_slot_take(struct nxi_worker *worker);      /* worker NULL: a plain thread */
+void nxi_slot_give(struct nxi_task *task);                      /* any thread */
+void nxi_task_retire(struct nxi_task *task);                    /* its id is given up */
+nx_task nxi_spawn(struct nx_runtime *runtime, const nx_task_options *options, nx_task_fn fn, void *arg, void *site,
+                  uint32_t ctl);
+/* Publishes the end; the header may be another task's when it returns. */
+void nxi_task_end(struct nxi_worker *worker, struct nxi_task *task, uint32_t ctl);
+nx_task nxi_task_id(const struct nxi_task *task);
+void nxi_task_label(struct nxi_task *task, char *ret, size_t size); /* its name, or #slot; any thread */
+struct nxi_cold *nxi_task_cold(struct nxi_task *task); /* makes it; NULL: out of memory */
+bool nxi_task_cancelled(struct nxi_task *task);
+void nxi_tasks_release(struct nxi_worker *worker); /* the worker's cache of free headers */
+/* Calls visit for each task of the runtime, ended ones that nobody has joined included. Slow; any thread. */
+void nxi_tasks_each(struct nx_runtime *runtime, void (*visit)(void *arg, struct nxi_task *task, uint64_t ctl), void *arg);
+int nxi_cancel_all(struct nx_runtime *runtime, uint32_t only_ctl); /* tasks with all of these bits; how many */
+void nxi_task_mark(struct nxi_task *task, uint32_t ctl, bool on);  /* sets or clears a bit of ctl */
+bool nxi_has_worker(const struct nx_runtime *runtime, const struct nxi_worker *worker);
+
+/* worker.c: what runs on a worker */
+void nxi_ready(struct nxi_worker *worker, struct nxi_task *task, uint32_t reason); /* a parked task; else nothing happens */
+void nxi_enqueue(struct nxi_worker *worker, struct nxi_task *task, uint32_t reason);
+void nxi_park(struct nxi_worker *worker); /* the current task, until nxi_ready; may return for another reason: loop */
+void nxi_yield(struct nxi_worker *worker);
+void nxi_charge(struct nxi_worker *worker); /* an operation that did not park: yields when the credit is used up */
+void nxi_worker_loop(struct nxi_worker *worker);
+bool nxi_worker_may_stop(struct nxi_worker *worker); /* runtime.c: the runtime is stopping and nothing is in flight */
+void nxi_worker_init(struct nxi_worker *worker, struct nx_runtime *runtime, uint32_t index);
+_Noreturn void nxi_task_panicked(struct nxi_task *task);
+void nxi_dispatch(struct nxi_worker *worker, const struct nx_completion *completions, uint32_t count);
+uint32_t nxi_poll_drivers(struct nxi_worker *worker);
+uint32_t nxi_expire(struct nxi_worker *worker);
+nx_time nxi_worker_now(const struct nxi_worker *worker);
+
+/* idle.c */
+void nxi_idle(struct nxi_worker *worker);
+void nxi_wake_one(struct nx_runtime *runtime);
+void nxi_stop_searching(struct nxi_worker *worker); /* it has found something to run */
+
+/* waiter.c */
+void nxi_waiter_init(struct nxi_waiter *waiter, struct nxi_worker *worker); /* worker NULL: a plain thread */
+void nxi_waiter_wake(struct nxi_waiter *waiter, uint32_t reason);
+int nxi_waiter_wait(struct nxi_waiter *waiter, nx_time deadline, bool heed_cancel);
+void nxi_waiter_forget(struct nxi_waiter *waiter); /* the caller has unlinked it: no wake will come */
+
+/* panic.c */
+_Noreturn void nxi_panic_unjoined(struct nxi_task *task);
+
+/* local.c of the core: defers and task-local storage */
+void nxi_run_defers(struct nxi_task *task);
+void nxi_run_local_destructors(struct nxi_task *task);
+
+/* log.c */
+void nxi_log(struct nx_runtime *runtime, int level, const char *format, ...) NX_PRINTF(3, 4);
+int nxi_log_level(const char *name); /* -EINVAL */
+
+/* host.c */
+extern const struct nx_host nxi_host;
+nx_time nxi_clock(void);
+void *nxi_alloc(size_t size); /* zeroed; NULL. Counted */
+void nxi_free(void *memory, size_t size);
+size_t nxi_live_bytes(void);
+
+/* second.c */
+int nxi_watch_open(struct nxi_worker *worker);
+void nxi_watch_arm(struct nxi_worker *worker);   /* before the waiter sleeps */
+void nxi_watch_close(struct nxi_worker *worker); /* nothing else is in flight */
+
+/* stream.c, listener.c, signal.c */
+int nxi_stream_new(struct nxi_worker *worker, uint32_t driver, nx_handle handle, nx_stream **ret_stream);
+void nxi_stream_own(nx_stream *stream, struct nxi_worker *worker);
+void nxi_handle_close(struct nxi_worker *worker, uint32_t driver, nx_handle handle); /* one that no stream has */
+void nxi_listeners_close(struct nx_runtime *runtime); /* those that nobody has closed */
+void nxi_signals_restore(void);                       /* the last runtime is gone */
+
+/* fork.c */
+void nxi_fork_watch(void);
+extern atomic_uint nxi_runtime_count;
+void nxi_self_set(struct nxi_worker *worker);
+_Noreturn void nxi_end_in_forked_child(void);
+void nxi_runtimes_forked(void); /* in the child: the drivers close what it must not keep */
+
+#endif

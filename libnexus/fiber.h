@@ -1,0 +1,150 @@
+/*
+ * fiber.h: a stack and the registers to go on with. Nothing here schedules, allocates or locks.
+ *
+ * A switch keeps what the C ABI says a call keeps: the callee-saved registers and the stack pointer. The floating-point
+ * control words belong to the thread (struct nxi_fpenv is for the tasks that asked for their own), and so does the
+ * signal mask. doc/design/switch.md has the reasons and the figures.
+ */
+#ifndef NXI_FIBER_H
+#define NXI_FIBER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define NXI_ASAN 1
+#endif
+#if __has_feature(thread_sanitizer)
+#define NXI_TSAN 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) && !defined(NXI_ASAN)
+#define NXI_ASAN 1
+#endif
+#if defined(__SANITIZE_THREAD__) && !defined(NXI_TSAN)
+#define NXI_TSAN 1
+#endif
+
+struct nxi_fiber {
+    void *sp; /* while it does not run: where its registers are saved */
+#ifdef NXI_ASAN
+    void *fake_stack;
+    void *low;
+    size_t size;
+#endif
+#ifdef NXI_TSAN
+    void *tsan; /* made by the first switch to it: TSan before LLVM 22 can't destroy a fiber that never ran */
+#endif
+#if defined(NXI_ASAN) || defined(NXI_TSAN)
+    void (*entry)(void *arg);
+    void *arg;
+#endif
+};
+
+/*
+ * The first switch to the fiber calls entry(arg) on the stack [low, top). entry never returns: it ends with
+ * nxi_fiber_leave(). Writes only the fiber and less than 192 bytes below top (ucontext: less than 1200).
+ */
+void nxi_fiber_make(struct nxi_fiber *fiber, void *low, void *top, void (*entry)(void *arg), void *arg);
+
+/* The fiber stands for the calling thread's own stack, so that it can be switched from and back to. */
+void nxi_fiber_thread(struct nxi_fiber *fiber);
+void nxi_fiber_thread_done(struct nxi_fiber *fiber);
+
+/* The machine's part: pushes the registers, stores the stack pointer in *ret_sp, continues at to_sp. */
+void nxi_fiber_swap(void **ret_sp, void *to_sp);
+
+#if defined(NXI_ASAN) || defined(NXI_TSAN)
+
+void nxi_fiber_switch(struct nxi_fiber *from, struct nxi_fiber *to);
+_Noreturn void nxi_fiber_leave(struct nxi_fiber *from, struct nxi_fiber *to);
+void nxi_fiber_forget(struct nxi_fiber *fiber);
+
+#else
+
+/* Saves the running fiber, which must be `from`, and continues `to`. Returns when somebody switches to `from` again. */
+static inline void nxi_fiber_switch(struct nxi_fiber *from, struct nxi_fiber *to)
+{
+    nxi_fiber_swap(&from->sp, to->sp);
+}
+
+/* The last switch of a fiber: nobody may switch to `from` again, its stack may be reused as soon as `to` runs. */
+_Noreturn static inline void nxi_fiber_leave(struct nxi_fiber *from, struct nxi_fiber *to)
+{
+    nxi_fiber_swap(&from->sp, to->sp);
+    __builtin_trap();
+}
+
+/* After the leave, called on another fiber: gives up what a sanitizer keeps of it. */
+static inline void nxi_fiber_forget(struct nxi_fiber *fiber)
+{
+    (void)fiber;
+}
+
+#endif
+
+/* The floating-point control words: rounding, masked exceptions, flush to zero. For NX_TASK_FPENV tasks. */
+#if defined(__x86_64__)
+
+struct nxi_fpenv {
+    uint32_t mxcsr;
+    uint16_t x87;
+};
+
+/* What a process starts with. */
+static const struct nxi_fpenv nxi_fpenv_default = {0x1f80, 0x037f};
+
+static inline void nxi_fpenv_get(struct nxi_fpenv *ret_env)
+{
+    __asm__ volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(ret_env->mxcsr), "=m"(ret_env->x87));
+}
+
+/* The barrier keeps the compiler from moving loads and stores over it; plain arithmetic it may still move, as after
+ * fesetround(3) without FENV_ACCESS: call it next to a switch. */
+static inline void nxi_fpenv_set(const struct nxi_fpenv *env)
+{
+    __asm__ volatile("ldmxcsr %0\n\tfldcw %1" : : "m"(env->mxcsr), "m"(env->x87) : "memory");
+}
+
+#elif defined(__aarch64__)
+
+struct nxi_fpenv {
+    uint64_t fpcr;
+};
+
+static const struct nxi_fpenv nxi_fpenv_default = {0};
+
+static inline void nxi_fpenv_get(struct nxi_fpenv *ret_env)
+{
+    __asm__ volatile("mrs %0, fpcr" : "=r"(ret_env->fpcr));
+}
+
+static inline void nxi_fpenv_set(const struct nxi_fpenv *env)
+{
+    __asm__ volatile("msr fpcr, %0" : : "r"(env->fpcr) : "memory");
+}
+
+#else
+
+#include <fenv.h>
+
+/* fenv_t holds the sticky exception flags too; elsewhere they go along. */
+struct nxi_fpenv {
+    fenv_t env;
+};
+
+extern const struct nxi_fpenv nxi_fpenv_default;
+
+static inline void nxi_fpenv_get(struct nxi_fpenv *ret_env)
+{
+    fegetenv(&ret_env->env);
+}
+
+static inline void nxi_fpenv_set(const struct nxi_fpenv *env)
+{
+    fesetenv(&env->env);
+}
+
+#endif
+#endif

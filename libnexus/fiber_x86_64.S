@@ -1,0 +1,93 @@
+/*
+ * fiber_x86_64.S: the switch for x86-64, System V ABI.
+ *
+ * Saved: rbx rbp r12-r15 and rsp, what a call keeps. Not mxcsr and the x87 control word (struct nxi_fpenv).
+ * It ends with ret and not with an indirect jump: two tasks that park in the same function return to the same address,
+ * so the return predictor is right. For shadow stacks that is a mismatch, so the file claims IBT only.
+ */
+#if defined(__x86_64__) && !defined(__ILP32__) && !defined(NXI_FIBER_UCONTEXT)
+
+	.text
+
+/* void nxi_fiber_swap(void **ret_sp, void *to_sp) */
+	.globl	nxi_fiber_swap
+	.hidden	nxi_fiber_swap
+	.type	nxi_fiber_swap, @function
+	.p2align 4
+nxi_fiber_swap:
+	.cfi_startproc
+	endbr64
+	pushq	%rbp
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %rbp, 0
+	pushq	%rbx
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %rbx, 0
+	pushq	%r12
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %r12, 0
+	pushq	%r13
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %r13, 0
+	pushq	%r14
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %r14, 0
+	pushq	%r15
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %r15, 0
+	movq	%rsp, (%rdi)
+	movq	%rsi, %rsp
+	/* from here on it is the other fiber's frame, of the same layout */
+	popq	%r15
+	.cfi_adjust_cfa_offset -8
+	.cfi_restore %r15
+	popq	%r14
+	.cfi_adjust_cfa_offset -8
+	.cfi_restore %r14
+	popq	%r13
+	.cfi_adjust_cfa_offset -8
+	.cfi_restore %r13
+	popq	%r12
+	.cfi_adjust_cfa_offset -8
+	.cfi_restore %r12
+	popq	%rbx
+	.cfi_adjust_cfa_offset -8
+	.cfi_restore %rbx
+	popq	%rbp
+	.cfi_adjust_cfa_offset -8
+	.cfi_restore %rbp
+	ret
+	.cfi_endproc
+	.size	nxi_fiber_swap, . - nxi_fiber_swap
+
+/* Where a new fiber begins: entry in r13, its argument in r12, rbp 0, rsp a multiple of 16. Unwinders stop here. */
+	.globl	nxi_fiber_start
+	.hidden	nxi_fiber_start
+	.type	nxi_fiber_start, @function
+	.p2align 4
+nxi_fiber_start:
+	.cfi_startproc
+	.cfi_undefined %rip
+	endbr64
+	movq	%r12, %rdi
+	call	*%r13
+	ud2
+	.cfi_endproc
+	.size	nxi_fiber_start, . - nxi_fiber_start
+
+/* GNU_PROPERTY_X86_FEATURE_1_AND: IBT */
+	.section .note.gnu.property, "a", @note
+	.p2align 3
+	.long	4
+	.long	16
+	.long	5
+	.asciz	"GNU"
+	.long	0xc0000002
+	.long	4
+	.long	1
+	.long	0
+
+#endif
+#if defined(__ELF__)
+	.section .note.GNU-stack, "", %progbits
+#endif

@@ -1,0 +1,89 @@
+/* host.c: the world as plugins see it, and the only file that asks the system for time, randomness and memory. */
+#include "config.h"
+#include "core.h"
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+static _Atomic int64_t live_bytes;
+
+nx_time nxi_clock(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (nx_time)now.tv_sec * 1000000000 + now.tv_nsec + 1;
+}
+
+static uint64_t host_random(void)
+{
+    uint64_t value;
+    while (getrandom(&value, sizeof(value), 0) != sizeof(value))
+        ; /* only a signal before the system's first seeding can interrupt it */
+    return value;
+}
+
+void *nxi_alloc(size_t size)
+{
+    void *memory = calloc(1, size);
+    if (memory)
+        atomic_fetch_add_explicit(&live_bytes, (int64_t)size, memory_order_relaxed);
+    return memory;
+}
+
+void nxi_free(void *memory, size_t size)
+{
+    if (!memory)
+        return;
+    free(memory);
+    atomic_fetch_sub_explicit(&live_bytes, (int64_t)size, memory_order_relaxed);
+}
+
+size_t nxi_live_bytes(void)
+{
+    return (size_t)atomic_load_explicit(&live_bytes, memory_order_relaxed);
+}
+
+static void *host_alloc(size_t size, size_t align)
+{
+    if (align <= _Alignof(max_align_t))
+        return nxi_alloc(size);
+    void *memory = NULL;
+    if (posix_memalign(&memory, align, size) != 0)
+        return NULL;
+    memset(memory, 0, size);
+    atomic_fetch_add_explicit(&live_bytes, (int64_t)size, memory_order_relaxed);
+    return memory;
+}
+
+static void host_log(int32_t level, const char *message)
+{
+    struct nxi_worker *worker = nxi_self();
+    nxi_log(worker ? worker->runtime : NULL, level, "%s", message);
+}
+
+static void host_wake_worker(const struct nx_config *config, uint32_t index)
+{
+    struct nx_runtime *runtime = nxi_config_runtime(config);
+    if (runtime && index < runtime->worker_count)
+        nxi_notify(runtime->workers[index]);
+}
+
+static int host_defer_blocking(void (*fn)(void *arg), void *arg)
+{
+    (void)fn;
+    (void)arg;
+    return -ENOTSUP;
+}
+
+const struct nx_host nxi_host = {
+    .size = sizeof(struct nx_host),
+    .now = nxi_clock,
+    .random = host_random,
+    .alloc = host_alloc,
+    .free = nxi_free,
+    .log = host_log,
+    .param = nxi_config_param,
+    .defer_blocking = host_defer_blocking,
+    .wake_worker = host_wake_worker,
+};

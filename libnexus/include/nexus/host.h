@@ -1,0 +1,37 @@
+/* nexus/host.h: all that a plugin may take from the world, besides its own library or kernel interface. */
+#ifndef NEXUS_HOST_H
+#define NEXUS_HOST_H
+
+#include <nexus/base.h>
+
+/* One instance's parameters; opaque, read by host->param. */
+struct nx_config;
+
+/* Why something can't be had, for a sentence to the user: "io_uring_setup: EPERM (...). remedy". */
+struct nx_reason {
+    int32_t error; /* errno, positive; 0: none */
+    uint32_t reserved;
+    char call[64];    /* the call that failed: "io_uring_setup(2)" */
+    char text[192];   /* what it means here */
+    char remedy[192]; /* what to do about it */
+};
+
+struct nx_host {
+    uint32_t size, reserved;
+    nx_time (*now)(void);
+    uint64_t (*random)(void);
+    void *(*alloc)(size_t size, size_t align);       /* zeroed; NULL when out of memory; align 0: any object's */
+    void (*free)(void *memory, size_t size);         /* NULL is fine */
+    void (*log)(int32_t level, const char *message); /* NX_LOG_... of nexus/runtime.h: 0 error .. 3 debug */
+
+    /* The value of a parameter: the user's or its default; checked against its type. NULL for one not in the table. */
+    const char *(*param)(const struct nx_config *config, const char *name);
+
+    /* Runs fn(arg) on a thread that may block. 0, -EAGAIN, or -ENOTSUP on a host without such threads. */
+    int (*defer_blocking)(void (*fn)(void *arg), void *arg);
+
+    /* Makes that worker's driver poll soon. Any thread, any time between ctx_open and ctx_close. */
+    void (*wake_worker)(const struct nx_config *config, uint32_t worker);
+};
+
+#endif

@@ -1,0 +1,139 @@
+/*
+ * join.c: joining and detaching.
+ *
+ * Who ends a task's id by joining must be one: CLAIMED, set by compare-and-swap. A joiner that has to wait then writes
+ * task->joiner and sets JOINER (release). The task's end sets DONE (acq_rel). Both are RMWs on ctl: either the end
+ * sees JOINER, and wakes the joiner, or setting JOINER returns DONE, and there is nothing to wait for. A joiner that
+ * gives up clears JOINER and CLAIMED by compare-and-swap unless DONE is set; if it is, the wake is on its way.
+ */
+#include "core.h"
+
+/* Claims the task for joining: 0, or why not. */
+static int claim(struct nxi_task *task, uint64_t *inout_ctl)
+{
+    uint64_t seen = *inout_ctl;
+    do {
+        if (seen >> 32 != *inout_ctl >> 32 || seen & NXI_CTL_RETIRE)
+            return -ESRCH;
+        if (seen & NXI_CTL_DETACHED)
+            return -EINVAL;
+        if (seen & NXI_CTL_CLAIMED)
+            return -EBUSY;
+    } while (!atomic_compare_exchange_weak_explicit(&task->ctl, &seen, seen | NXI_CTL_CLAIMED, memory_order_acq_rel,
+                                                    memory_order_acquire));
+    *inout_ctl = seen | NXI_CTL_CLAIMED;
+    return 0;
+}
+
+/* Undoes claim and JOINER; false if the task has ended meanwhile. */
+static bool unclaim(struct nxi_task *task)
+{
+    uint64_t seen = atomic_load_explicit(&task->ctl, memory_order_acquire);
+    do {
+        if (seen & NXI_CTL_DONE)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&task->ctl, &seen,
+                                                    seen & ~(uint64_t)(NXI_CTL_CLAIMED | NXI_CTL_JOINER),
+                                                    memory_order_acq_rel, memory_order_acquire));
+    return true;
+}
+
+/* The claimed task has ended. */
+static int take_result(struct nxi_task *task, uint64_t ctl, intptr_t *ret_result)
+{
+    if (ctl & NXI_CTL_PANICKED) { /* the id stays for the message */
+        nxi_task_mark(task, NXI_CTL_SEEN, true);
+        atomic_fetch_and_explicit(&task->ctl, ~(uint64_t)NXI_CTL_CLAIMED, memory_order_acq_rel);
+        return -NX_EPANIC;
+    }
+    if (ret_result)
+        *ret_result = task->result;
+    nxi_task_retire(task);
+    return 0;
+}
+
+/* Waits for the end of a task that is claimed. */
+static int wait_for_end(struct nxi_worker *worker, struct nxi_task *task, nx_time deadline)
+{
+    struct nxi_waiter waiter;
+    nxi_waiter_init(&waiter, worker);
+    task->joiner = &waiter;
+    if (atomic_fetch_or_explicit(&task->ctl, NXI_CTL_JOINER, memory_order_acq_rel) & NXI_CTL_DONE) {
+        nxi_waiter_forget(&waiter);
+        return 0;
+    }
+    int error = nxi_waiter_wait(&waiter, deadline, true);
+    if (error < 0 && unclaim(task)) {
+        nxi_waiter_forget(&waiter);
+        return error;
+    }
+    if (error < 0)
+        nxi_waiter_wait(&waiter, NX_FOREVER, false);
+    return 0;
+}
+
+int nx_join(nx_task id, intptr_t *ret_result, nx_time deadline)
+{
+    NXI_ENTRY(-ENOSYS);
+    struct nxi_worker *worker = nxi_self();
+    if (!worker && nxi_forked())
+        return -NX_EFORKED;
+    uint64_t ctl;
+    struct nxi_task *task = nxi_task_find(id, &ctl);
+    if (!task)
+        return -ESRCH;
+    if (worker && task == worker->current)
+        return -EDEADLK;
+    int error = claim(task, &ctl);
+    if (error < 0)
+        return error;
+    if (!(ctl & NXI_CTL_DONE)) {
+        error = worker && nxi_task_cancelled(worker->current) ? -ECANCELED : deadline == NX_POLL ? -EAGAIN : 0;
+        if (error < 0) {
+            if (worker)
+                nxi_charge(worker);
+            if (unclaim(task))
+                return error;
+        } else {
+            error = wait_for_end(worker, task, deadline);
+            if (error < 0)
+                return error;
+        }
+        ctl = atomic_load_explicit(&task->ctl, memory_order_acquire);
+    }
+    return take_result(task, ctl, ret_result);
+}
+
+int nx_join_message(nx_task id, char *ret_message, size_t size)
+{
+    NXI_ENTRY(-ENOSYS);
+    if (nxi_forked())
+        return -NX_EFORKED;
+    uint64_t ctl;
+    struct nxi_task *task = nxi_task_find(id, &ctl);
+    if (!task)
+        return -ESRCH;
+    if (!(ctl & NXI_CTL_PANICKED))
+        return -EINVAL;
+    return snprintf(ret_message, size, "%s", task->cold ? task->cold->message : "");
+}
+
+int nx_detach(nx_task id)
+{
+    NXI_ENTRY(-ENOSYS);
+    if (nxi_forked())
+        return -NX_EFORKED;
+    uint64_t ctl;
+    struct nxi_task *task = nxi_task_find(id, &ctl);
+    if (!task)
+        return -ESRCH;
+    int error = claim(task, &ctl);
+    if (error < 0)
+        return error;
+    if ((ctl & (NXI_CTL_PANICKED | NXI_CTL_SEEN)) == NXI_CTL_PANICKED)
+        nxi_panic_unjoined(task);
+    uint64_t old = atomic_fetch_or_explicit(&task->ctl, NXI_CTL_DETACHED, memory_order_acq_rel);
+    if (old & NXI_CTL_DONE) /* else its end retires it */
+        nxi_task_retire(task);
+    return 0;
+}

@@ -1,0 +1,184 @@
+/*
+ * signal.c: nx_signal_wait.
+ *
+ * A handler, installed by the first wait for a signal, notes it in a bit of `pending` and writes a byte to the pipe of
+ * every waiter; a waiter takes bits of its set and otherwise waits for its pipe to become readable. Pipes are kept in a
+ * small table and never closed while a handler may be running, so that a byte never goes to a descriptor that has become
+ * something else. When the process' last runtime is gone, dispositions and pipes are given back.
+ */
+#include "core.h"
+#include <fcntl.h>
+#include <nexus/net.h>
+#include <nexus/process.h>
+#include <signal.h>
+#include <unistd.h>
+
+#define SIGNALS_MAX 64
+#define PIPES_MAX   64
+
+static _Atomic uint64_t pending; /* bit n - 1: signal n */
+static _Atomic int write_ends[PIPES_MAX];  /* descriptor + 1; 0: none */
+static _Atomic int handlers;               /* running now */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* for the rest */
+static int read_ends[PIPES_MAX];
+static bool in_use[PIPES_MAX];
+static struct sigaction previous[SIGNALS_MAX];
+static uint64_t installed;
+
+static uint64_t bit_of(int signo)
+{
+    return UINT64_C(1) << (signo - 1);
+}
+
+static void handler(int signo)
+{
+    int saved = errno;
+    if (nxi_forked()) { /* the child has nobody who would wait for it */
+        signal(signo, SIG_DFL);
+        raise(signo);
+        return;
+    }
+    atomic_fetch_add(&handlers, 1);
+    atomic_fetch_or(&pending, bit_of(signo));
+    for (int i = 0; i < PIPES_MAX; i++) {
+        int fd = atomic_load(&write_ends[i]) - 1;
+        ssize_t ignored = fd >= 0 ? write(fd, "", 1) : 0; /* full: it is readable anyway */
+        (void)ignored;
+    }
+    atomic_fetch_sub(&handlers, 1);
+    errno = saved;
+}
+
+/* The signals of the set as bits; 0 if one of them can't be waited for. */
+static uint64_t bits_of(const sigset_t *set)
+{
+    uint64_t bits = 0;
+    for (int signo = 1; signo <= SIGNALS_MAX; signo++) {
+        if (sigismember(set, signo) != 1)
+            continue;
+        if (signo == SIGKILL || signo == SIGSTOP || signo == SIGSEGV || signo == SIGBUS || signo == SIGFPE ||
+            signo == SIGILL || signo == SIGTRAP)
+            return 0;
+        bits |= bit_of(signo);
+    }
+    return bits;
+}
+
+/* The lock is held. */
+static int install(uint64_t bits)
+{
+    for (int signo = 1; signo <= SIGNALS_MAX; signo++) {
+        struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART | SA_ONSTACK};
+        if (!(bits & ~installed & bit_of(signo)))
+            continue;
+        sigfillset(&action.sa_mask);
+        if (sigaction(signo, &action, &previous[signo - 1]) < 0)
+            return -errno;
+        installed |= bit_of(signo);
+    }
+    return 0;
+}
+
+/* A pipe nobody uses, made when there is none. The lock is held. */
+static int take_pipe(void)
+{
+    int ends[2];
+    for (int i = 0; i < PIPES_MAX; i++) {
+        if (in_use[i])
+            continue;
+        if (atomic_load(&write_ends[i]) == 0) {
+            if (pipe(ends) < 0)
+                return -errno;
+            for (int end = 0; end < 2; end++) {
+                fcntl(ends[end], F_SETFD, FD_CLOEXEC);
+                fcntl(ends[end], F_SETFL, O_NONBLOCK);
+            }
+            read_ends[i] = ends[0];
+            atomic_store(&write_ends[i], ends[1] + 1);
+        }
+        in_use[i] = true;
+        return i;
+    }
+    return -EAGAIN;
+}
+
+static void give_pipe(int index)
+{
+    pthread_mutex_lock(&lock);
+    in_use[index] = false;
+    pthread_mutex_unlock(&lock);
+}
+
+static void empty_pipe(int fd)
+{
+    char buffer[64];
+    while (read(fd, buffer, sizeof(buffer)) > 0)
+        ;
+}
+
+/* Takes one pending signal of the set; 0: none. */
+static int take_pending(uint64_t bits)
+{
+    uint64_t seen = atomic_load(&pending);
+    while (seen & bits) {
+        int signo = __builtin_ctzll(seen & bits) + 1;
+        if (atomic_compare_exchange_weak(&pending, &seen, seen & ~bit_of(signo)))
+            return signo;
+    }
+    return 0;
+}
+
+static int wait_for(uint64_t bits, int fd, int *ret_signo, nx_time deadline)
+{
+    for (;;) { /* another waiter may have taken what woke this one */
+        empty_pipe(fd);
+        int signo = take_pending(bits);
+        if (signo > 0) {
+            *ret_signo = signo;
+            return 0;
+        }
+        int error = nx_fd_wait(fd, NX_READABLE, deadline);
+        if (error < 0)
+            return error;
+    }
+}
+
+int nx_signal_wait(const sigset_t *set, int *ret_signo, nx_time deadline)
+{
+    NXI_ENTRY(-ENOSYS);
+    if (!nxi_self())
+        return nxi_no_task();
+    uint64_t bits = set && ret_signo ? bits_of(set) : 0;
+    if (bits == 0)
+        return -EINVAL;
+    pthread_mutex_lock(&lock);
+    int error = install(bits);
+    int index = error < 0 ? error : take_pipe();
+    pthread_mutex_unlock(&lock);
+    if (index < 0)
+        return index;
+    int result = wait_for(bits, read_ends[index], ret_signo, deadline);
+    give_pipe(index);
+    return result;
+}
+
+void nxi_signals_restore(void)
+{
+    pthread_mutex_lock(&lock);
+    for (int signo = 1; signo <= SIGNALS_MAX; signo++)
+        if (installed & bit_of(signo))
+            sigaction(signo, &previous[signo - 1], NULL);
+    installed = 0;
+    for (int i = 0; i < PIPES_MAX; i++) {
+        int fd = atomic_exchange(&write_ends[i], 0) - 1;
+        if (fd < 0)
+            continue;
+        while (atomic_load(&handlers) > 0)
+            sched_yield();
+        close(fd);
+        close(read_ends[i]);
+    }
+    atomic_store(&pending, 0);
+    pthread_mutex_unlock(&lock);
+}

@@ -1,0 +1,736 @@
+/*
+ * stack.c: stacks for tasks (the picture is in stack.h, the reasons and figures are in doc/design/stacks.md).
+ *
+ * A worker takes a stack from its own cache, LIFO, so a task that ends without parking leaves a warm stack to the next.
+ * An empty cache takes a batch from the depot, or a fresh slot of a slab; a full one gives its older half to the depot.
+ * The depot is the only thing shared, behind one mutex; slabs are never unmapped.
+ *
+ * What goes wrong, and where it is noticed:
+ *  - a task runs into its guard: SIGSEGV, overflow.c names it. Code built with -fstack-clash-protection always does.
+ *  - other code can step over the guard: then the canary at the low end (64 zero bytes: fresh memory needs no writing,
+ *    which would cost a second page) is damaged, or the neighbour's control block is, found when that is put back.
+ *  - a task ran deep and its stack keeps all those pages: the tripwire, 64 bytes near the low end of the topmost page,
+ *    is damaged at put, or the task parked deep. The next task on the stack that parks gives the pages back.
+ *  - guards can't be had (old kernel, mlockall, vm.max_map_count): mprotect, then canaries only with one warning.
+ */
+#define _GNU_SOURCE
+
+#include "stack.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define STACK_ASAN 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) && !defined(STACK_ASAN)
+#define STACK_ASAN 1
+#endif
+#ifdef STACK_ASAN
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/lsan_interface.h>
+#endif
+
+#if defined(__has_include)
+#if __has_include(<valgrind/memcheck.h>)
+#include <valgrind/memcheck.h>
+#define STACK_VALGRIND 1
+#endif
+#endif
+
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
+
+#define MAGIC UINT64_C(0x6b63617473786e21)    /* "!nxstack" */
+#define TRIPWIRE UINT64_C(0x6572697770697274) /* "tripwire" */
+#define LINE 64
+#define LINE_WORDS (LINE / sizeof(uint64_t))
+#define COLOURS 16
+#define SLAB_BYTES ((size_t)4 << 20)
+#define GUARD_BYTES_MAX ((size_t)64 << 10)
+#define BATCH_BYTES ((size_t)16 << 20) /* of address space in a batch, within the two limits below */
+#define BATCH_COUNT_MAX 256
+#define DECAY_CALLS 64
+/* What may lie below the stack pointer a parking task reports: its switch, a scheduler plugin's 1 KiB, our own frames. */
+#define PARKING_MARGIN ((size_t)2048)
+
+#define FLAG_DEEP 1u        /* pages below the topmost one are resident, left by an earlier life */
+#define FLAG_PARKED_DEEP 2u /* in this life */
+#define FLAG_GUARDED 4u
+
+_Static_assert(sizeof(struct nxi_stack) == LINE, "the control block is one cache line");
+
+enum slot_state { SLOT_FRESH, SLOT_BARE, SLOT_MPROTECT, SLOT_MADVISE };
+
+struct slot {
+    _Atomic uint8_t state; /* enum slot_state: how it is guarded; the signal handler reads it */
+    uint16_t free_index;   /* this entry of the slab's stack of free slots */
+};
+
+struct nxi_slab {
+    struct nxi_slab *next;      /* all slabs, newest first: for the signal handler */
+    struct nxi_slab *next_free; /* slabs of a class with slots left; under the depot's lock, as are the counts */
+    char *base;
+    size_t guard_size;
+    unsigned size_class;
+    unsigned slot_count;
+    unsigned used_count; /* slots that have been handed out at least once */
+    unsigned free_count; /* of those, how many are given back */
+    struct slot slots[];
+};
+
+static struct {
+    pthread_mutex_t lock;
+    struct {
+        struct nxi_stack *batches;
+        struct nxi_slab *slabs;
+    } classes[NXI_STACK_CLASSES];
+    _Atomic size_t count;
+    _Atomic size_t mapped_bytes;
+    _Atomic(struct nxi_slab *) slabs;
+} depot = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static size_t page_size = 4096;
+static _Atomic int guards = NXI_GUARDS_NONE;
+static _Atomic size_t mprotect_left; /* each costs two mappings */
+static _Atomic(void (*)(const char *)) warn_callback;
+static atomic_bool warned;
+#ifdef STACK_VALGRIND
+static bool on_valgrind;
+#endif
+
+/*
+ * Finding out
+ */
+
+void nxi_stacks_set_warn(void (*warn)(const char *text))
+{
+    atomic_store(&warn_callback, warn);
+}
+
+static void warn_once(void)
+{
+    void (*warn)(const char *) = atomic_load(&warn_callback);
+
+    if (!atomic_exchange(&warned, true) && warn != NULL)
+        warn("task stacks have no guard pages from now on: an overflow is found only when its task ends "
+             "(Linux 6.13, a higher vm.max_map_count or no mlockall would guard them)");
+}
+
+/* A kernel may take an advice it doesn't know about, and an emulator any: only a read that fails is a proof. */
+static bool guard_works(void)
+{
+    uint64_t value = 1;
+    bool works = false;
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    char *page = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (fd >= 0 && page != MAP_FAILED && madvise(page, page_size, MADV_GUARD_INSTALL) == 0)
+        works = write(fd, page, sizeof(value)) == -1 && errno == EFAULT &&
+                write(fd, &value, sizeof(value)) == (ssize_t)sizeof(value);
+    if (page != MAP_FAILED)
+        munmap(page, page_size);
+    if (fd >= 0)
+        close(fd);
+    return works;
+}
+
+static size_t max_map_count(void)
+{
+    char text[32] = "";
+    size_t count = 65530;
+    int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return count;
+    if (read(fd, text, sizeof(text) - 1) > 0 && strtoul(text, NULL, 10) > 0)
+        count = strtoul(text, NULL, 10);
+    close(fd);
+    return count;
+}
+
+static void init(void)
+{
+    long size = sysconf(_SC_PAGESIZE);
+
+    if (size > 0)
+        page_size = (size_t)size;
+#ifdef STACK_VALGRIND
+    on_valgrind = RUNNING_ON_VALGRIND;
+#endif
+    /* half of the mappings stay for the program and its other libraries */
+    atomic_store(&mprotect_left, max_map_count() / 4);
+    atomic_store(&guards, guard_works() ? NXI_GUARDS_MADVISE : NXI_GUARDS_MPROTECT);
+}
+
+int nxi_stacks_init(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    return -pthread_once(&once, init);
+}
+
+enum nxi_stack_guards nxi_stacks_guards(void)
+{
+    return (enum nxi_stack_guards)atomic_load(&guards);
+}
+
+void nxi_stacks_set_guards(enum nxi_stack_guards new_guards, size_t mprotect_max)
+{
+    atomic_store(&mprotect_left, mprotect_max);
+    atomic_store(&warned, false);
+    atomic_store(&guards, new_guards);
+}
+
+/*
+ * Where things are
+ */
+
+static size_t class_bytes(unsigned size_class)
+{
+    return NXI_STACK_SIZE_MIN << size_class;
+}
+
+static unsigned class_of(size_t size)
+{
+    size_t size_min = NXI_STACK_SIZE_MIN;
+
+    if (size < 4 * page_size) /* 64 KiB pages: guard, frames, and some to spare */
+        size = 4 * page_size;
+    if (size <= size_min)
+        return 0;
+    return (unsigned)(64 - __builtin_clzll((unsigned long long)(size - 1) / size_min));
+}
+
+static size_t class_guard_bytes(unsigned size_class)
+{
+    size_t bytes = class_bytes(size_class) / 16;
+
+    if (bytes > GUARD_BYTES_MAX)
+        bytes = GUARD_BYTES_MAX;
+    return bytes < page_size ? page_size : bytes & ~(page_size - 1);
+}
+
+static unsigned class_batch(unsigned size_class)
+{
+    size_t count = BATCH_BYTES / class_bytes(size_class);
+
+    if (count > BATCH_COUNT_MAX)
+        count = BATCH_COUNT_MAX;
+    return count > 0 ? (unsigned)count : 1;
+}
+
+static unsigned colour_of(const struct nxi_stack *stack)
+{
+    return stack->index % COLOURS;
+}
+
+static uintptr_t top_page(const struct nxi_stack *stack)
+{
+    return (uintptr_t)stack & ~(uintptr_t)(page_size - 1);
+}
+
+/* As far below the top for every colour, and coloured too: else all of them would share a set of the L1 cache. */
+static uint64_t *tripwire_of(const struct nxi_stack *stack)
+{
+    return (uint64_t *)(top_page(stack) + (COLOURS - 1 - colour_of(stack)) * LINE);
+}
+
+/*
+ * Slabs: fresh slots
+ */
+
+static struct nxi_slab *map_slab(unsigned size_class)
+{
+    size_t size = class_bytes(size_class);
+    unsigned slot_count = size < SLAB_BYTES ? (unsigned)(SLAB_BYTES / size) : 1;
+    struct nxi_slab *slab = calloc(1, sizeof(*slab) + slot_count * sizeof(slab->slots[0]));
+
+    if (slab == NULL)
+        return NULL;
+    slab->base = mmap(NULL, size * slot_count, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+    if (slab->base == MAP_FAILED) {
+        free(slab);
+        return NULL;
+    }
+    /* A huge page per touched stack would be 2 MiB and 229 µs. EINVAL: a kernel without them. */
+    madvise(slab->base, size * slot_count, MADV_NOHUGEPAGE);
+    slab->guard_size = class_guard_bytes(size_class);
+    slab->size_class = size_class;
+    slab->slot_count = slot_count;
+    slab->next = atomic_load(&depot.slabs);
+    atomic_store(&depot.slabs, slab);
+    atomic_fetch_add(&depot.mapped_bytes, size * slot_count);
+    return slab;
+}
+
+/* Called with the lock held. Given-back slots first: they have their guard. */
+static struct nxi_slab *take_slot(unsigned size_class, unsigned *ret_index)
+{
+    struct nxi_slab *slab = depot.classes[size_class].slabs;
+
+    if (slab == NULL) {
+        slab = map_slab(size_class);
+        if (slab == NULL)
+            return NULL;
+        slab->next_free = NULL;
+        depot.classes[size_class].slabs = slab;
+    }
+    *ret_index = slab->free_count > 0 ? slab->slots[--slab->free_count].free_index : slab->used_count++;
+    if (slab->free_count == 0 && slab->used_count == slab->slot_count)
+        depot.classes[size_class].slabs = slab->next_free;
+    return slab;
+}
+
+static bool reserve_mprotect(void)
+{
+    size_t left = atomic_load(&mprotect_left);
+
+    while (left > 0)
+        if (atomic_compare_exchange_weak(&mprotect_left, &left, left - 1))
+            return true;
+    return false;
+}
+
+static enum slot_state install_guard(char *address, size_t size)
+{
+    enum nxi_stack_guards wanted = nxi_stacks_guards();
+
+    /* EINVAL: the memory is locked */
+    if (wanted == NXI_GUARDS_MADVISE && madvise(address, size, MADV_GUARD_INSTALL) == 0)
+        return SLOT_MADVISE;
+    if (wanted != NXI_GUARDS_NONE && reserve_mprotect()) {
+        if (mprotect(address, size, PROT_NONE) == 0)
+            return SLOT_MPROTECT;
+        atomic_fetch_add(&mprotect_left, 1);
+    }
+    warn_once();
+    return SLOT_BARE;
+}
+
+static void set_tripwire(struct nxi_stack *stack)
+{
+    uint64_t *wire = tripwire_of(stack);
+
+    for (size_t i = 0; i < LINE_WORDS; i++)
+        wire[i] = TRIPWIRE;
+}
+
+static struct nxi_stack *fresh_stack(unsigned size_class)
+{
+    size_t size = class_bytes(size_class);
+    struct nxi_slab *slab;
+    struct nxi_stack *stack;
+    unsigned index;
+    char *slot;
+
+    pthread_mutex_lock(&depot.lock);
+    slab = take_slot(size_class, &index);
+    pthread_mutex_unlock(&depot.lock);
+    if (slab == NULL)
+        return NULL;
+    slot = slab->base + index * size;
+    if (atomic_load(&slab->slots[index].state) == SLOT_FRESH) {
+        atomic_store(&slab->slots[index].state, install_guard(slot, slab->guard_size));
+#ifdef STACK_VALGRIND
+        if (on_valgrind)
+            (void)VALGRIND_STACK_REGISTER(slot + slab->guard_size, slot + size - 1);
+#endif
+    }
+    stack = (struct nxi_stack *)(slot + size - (index % COLOURS) * LINE - sizeof(*stack));
+    memset(stack, 0, sizeof(*stack));
+    stack->low = slot + slab->guard_size;
+    stack->slab = slab;
+    stack->magic = MAGIC;
+    stack->index = index;
+    stack->size_class = (uint8_t)size_class;
+    if (atomic_load(&slab->slots[index].state) != SLOT_BARE)
+        stack->flags = FLAG_GUARDED;
+    set_tripwire(stack);
+    return stack;
+}
+
+/*
+ * The depot
+ */
+
+static void list_push(struct nxi_stack_list *list, struct nxi_stack *stack)
+{
+    stack->next = list->head;
+    list->head = stack;
+    list->count++;
+    list->deep_count += (stack->flags & FLAG_DEEP) != 0;
+}
+
+static struct nxi_stack *list_pop(struct nxi_stack_list *list)
+{
+    struct nxi_stack *stack = list->head;
+
+    list->head = stack->next;
+    list->count--;
+    list->deep_count -= (stack->flags & FLAG_DEEP) != 0;
+    return stack;
+}
+
+/* Called with the lock held. */
+static void push_batch(unsigned size_class, const struct nxi_stack_list *batch)
+{
+    batch->head->batch_count = batch->count;
+    batch->head->batch_deep_count = batch->deep_count;
+    batch->head->next_batch = depot.classes[size_class].batches;
+    depot.classes[size_class].batches = batch->head;
+    atomic_fetch_add(&depot.count, batch->count);
+}
+
+/* Called with the lock held. False: there is none. */
+static bool pop_batch(unsigned size_class, struct nxi_stack_list *ret_batch)
+{
+    struct nxi_stack *head = depot.classes[size_class].batches;
+
+    if (head == NULL)
+        return false;
+    depot.classes[size_class].batches = head->next_batch;
+    atomic_fetch_sub(&depot.count, head->batch_count);
+    *ret_batch =
+        (struct nxi_stack_list){.head = head, .count = head->batch_count, .deep_count = head->batch_deep_count};
+    return true;
+}
+
+static void to_depot(unsigned size_class, struct nxi_stack_list *list)
+{
+    if (list->head == NULL)
+        return;
+    pthread_mutex_lock(&depot.lock);
+    push_batch(size_class, list);
+    pthread_mutex_unlock(&depot.lock);
+    *list = (struct nxi_stack_list){0};
+}
+
+static bool from_depot(unsigned size_class, struct nxi_stack_list *ret_list)
+{
+    bool found;
+
+    if (atomic_load(&depot.count) == 0)
+        return false;
+    pthread_mutex_lock(&depot.lock);
+    found = pop_batch(size_class, ret_list);
+    pthread_mutex_unlock(&depot.lock);
+    return found;
+}
+
+/*
+ * Get and put
+ */
+
+static struct nxi_stack *get_slow(struct nxi_stack_cache *cache, unsigned size_class)
+{
+    struct nxi_stack_list *hot = &cache->classes[size_class].hot;
+    struct nxi_stack_list *full = &cache->classes[size_class].full;
+
+    if (full->head != NULL) {
+        *hot = *full;
+        *full = (struct nxi_stack_list){0};
+        return list_pop(hot);
+    }
+    if (from_depot(size_class, hot))
+        return list_pop(hot);
+    return fresh_stack(size_class);
+}
+
+struct nxi_stack *nxi_stack_get(struct nxi_stack_cache *cache, size_t size)
+{
+    unsigned size_class;
+    struct nxi_stack *stack;
+
+    if (size > NXI_STACK_SIZE_MAX)
+        return NULL;
+    size_class = class_of(size);
+    if (cache->classes[size_class].hot.head != NULL)
+        stack = list_pop(&cache->classes[size_class].hot);
+    else
+        stack = get_slow(cache, size_class);
+    if (stack == NULL)
+        return NULL;
+    stack->alarm = stack->flags & FLAG_DEEP ? UINTPTR_MAX : top_page(stack);
+    cache->live_count++;
+    cache->live_bytes += (int64_t)nxi_stack_size(stack);
+#ifdef STACK_ASAN
+    /* what only a parked task holds on to is not a leak */
+    __lsan_register_root_region(stack->low, (size_t)((char *)stack - stack->low));
+#endif
+    return stack;
+}
+
+__attribute__((noinline, cold, noreturn)) static void die_overwritten(void)
+{
+    static const char text[] = "nexus: the end of a task's stack was overwritten: the task on the stack above it has "
+                               "overflowed and stepped over its guard (build with -fstack-clash-protection)\n";
+    ssize_t ignored = write(STDERR_FILENO, text, sizeof(text) - 1);
+
+    (void)ignored;
+    abort();
+}
+
+/* The task's frames were not unwound, so their poison is still there. */
+__attribute__((no_sanitize("address"))) static bool tripwire_intact(const struct nxi_stack *stack)
+{
+    const uint64_t *wire = tripwire_of(stack);
+    uint64_t difference = 0;
+
+    for (size_t i = 0; i < LINE_WORDS; i++)
+        difference |= wire[i] ^ TRIPWIRE;
+    return difference == 0;
+}
+
+/* An untouched lowest page is not read: that would cost a page fault. */
+__attribute__((no_sanitize("address"))) bool nxi_stack_overflowed(const struct nxi_stack *stack)
+{
+    const uint64_t *canary = (const uint64_t *)stack->low;
+    uint64_t damage = 0;
+
+    if ((stack->flags & (FLAG_GUARDED | FLAG_PARKED_DEEP)) == FLAG_GUARDED && tripwire_intact(stack))
+        return false;
+    for (size_t i = 0; i < LINE_WORDS; i++)
+        damage |= canary[i];
+    return damage != 0;
+}
+
+static void forget_poison(struct nxi_stack *stack)
+{
+#ifdef STACK_ASAN
+    size_t size = (size_t)((char *)stack - stack->low);
+
+    __asan_unpoison_memory_region(stack->low, size);
+    __lsan_unregister_root_region(stack->low, size);
+#endif
+#ifdef STACK_VALGRIND
+    if (on_valgrind)
+        VALGRIND_MAKE_MEM_DEFINED(stack->low, (char *)stack - stack->low);
+#endif
+    (void)stack;
+}
+
+void nxi_stack_put(struct nxi_stack_cache *cache, struct nxi_stack *stack)
+{
+    unsigned size_class = stack->size_class;
+    struct nxi_stack_list *hot;
+
+    if (stack->magic != MAGIC)
+        die_overwritten();
+    forget_poison(stack);
+    hot = &cache->classes[size_class].hot;
+    if (!tripwire_intact(stack)) {
+        set_tripwire(stack);
+        stack->flags |= FLAG_DEEP;
+    }
+    if (stack->flags & FLAG_PARKED_DEEP)
+        stack->flags = (uint8_t)((stack->flags & ~FLAG_PARKED_DEEP) | FLAG_DEEP);
+    cache->live_count--;
+    cache->live_bytes -= (int64_t)nxi_stack_size(stack);
+    list_push(hot, stack);
+    if (hot->count >= class_batch(size_class)) {
+        to_depot(size_class, &cache->classes[size_class].full);
+        cache->classes[size_class].full = *hot;
+        *hot = (struct nxi_stack_list){0};
+    }
+}
+
+/*
+ * Giving pages back
+ */
+
+/* EINVAL: the memory is locked, and stays. */
+static void trim(struct nxi_stack *stack, uintptr_t end)
+{
+    end &= ~(uintptr_t)(page_size - 1);
+    if (end > (uintptr_t)stack->low)
+        madvise(stack->low, end - (uintptr_t)stack->low, MADV_DONTNEED);
+    stack->flags &= (uint8_t)~FLAG_DEEP;
+}
+
+void nxi_stack_parking_slow(struct nxi_stack *stack, void *sp)
+{
+    uintptr_t lowest = (uintptr_t)sp;
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+
+    assert(lowest >= (uintptr_t)stack->low && lowest <= (uintptr_t)stack);
+    if (here >= (uintptr_t)stack->low && here < lowest)
+        lowest = here;
+    if (stack->flags & FLAG_DEEP)
+        trim(stack, lowest - PARKING_MARGIN);
+    stack->alarm = top_page(stack);
+    if ((uintptr_t)sp < stack->alarm) {
+        stack->flags |= FLAG_PARKED_DEEP;
+        stack->alarm = 0; /* nothing more to learn in this life */
+    }
+}
+
+void nxi_stack_cache_drain(struct nxi_stack_cache *cache)
+{
+    for (unsigned i = 0; i < NXI_STACK_CLASSES; i++) {
+        to_depot(i, &cache->classes[i].full);
+        to_depot(i, &cache->classes[i].hot);
+    }
+}
+
+/* Returns how many system calls are left of `calls`. */
+static unsigned trim_list(struct nxi_stack_list *list, unsigned calls)
+{
+    for (struct nxi_stack *stack = list->head; stack != NULL && list->deep_count > 0 && calls > 0; stack = stack->next)
+        if (stack->flags & FLAG_DEEP) {
+            trim(stack, top_page(stack));
+            list->deep_count--;
+            calls--;
+        }
+    return calls;
+}
+
+/* Takes at most max stacks out of the depot, the rest of the batch goes back. Returns the first, linked by next. */
+static struct nxi_stack *take_from_depot(unsigned size_class, unsigned max, unsigned *ret_count)
+{
+    struct nxi_stack_list batch;
+    struct nxi_stack *taken = NULL;
+
+    *ret_count = 0;
+    if (!from_depot(size_class, &batch))
+        return NULL;
+    while (batch.head != NULL && *ret_count < max) {
+        struct nxi_stack *stack = list_pop(&batch);
+
+        stack->next = taken;
+        taken = stack;
+        ++*ret_count;
+    }
+    to_depot(size_class, &batch);
+    return taken;
+}
+
+/* The slot becomes a fresh one that has its guard already. Its control block goes with its pages. */
+static void release(struct nxi_stack *stack)
+{
+    struct nxi_slab *slab = stack->slab;
+    unsigned index = stack->index;
+    unsigned size_class = stack->size_class;
+    char *end = slab->base + (index + 1) * class_bytes(size_class);
+
+    madvise(stack->low, (size_t)(end - stack->low), MADV_DONTNEED);
+    pthread_mutex_lock(&depot.lock);
+    if (slab->free_count == 0 && slab->used_count == slab->slot_count) {
+        slab->next_free = depot.classes[size_class].slabs;
+        depot.classes[size_class].slabs = slab;
+    }
+    slab->slots[slab->free_count++].free_index = (uint16_t)index;
+    pthread_mutex_unlock(&depot.lock);
+}
+
+bool nxi_stack_decay(struct nxi_stack_cache *cache)
+{
+    unsigned calls = DECAY_CALLS;
+    bool more = false;
+
+    for (unsigned i = 0; i < NXI_STACK_CLASSES; i++) {
+        calls = trim_list(&cache->classes[i].hot, calls);
+        calls = trim_list(&cache->classes[i].full, calls);
+        more = more || cache->classes[i].hot.deep_count > 0 || cache->classes[i].full.head != NULL;
+    }
+    for (unsigned i = 0; i < NXI_STACK_CLASSES && calls > 0; i++) {
+        unsigned count;
+        struct nxi_stack *stack = take_from_depot(i, calls, &count);
+
+        calls -= count;
+        while (stack != NULL) {
+            struct nxi_stack *next = stack->next;
+
+            release(stack);
+            stack = next;
+        }
+    }
+    /* Last, so that what goes to the depot now stays there until the next time: another worker may want it. */
+    for (unsigned i = 0; i < NXI_STACK_CLASSES; i++)
+        to_depot(i, &cache->classes[i].full);
+    return more || atomic_load(&depot.count) > 0;
+}
+
+/*
+ * Looking
+ */
+
+bool nxi_stack_guard_hit(const void *address, size_t *ret_size)
+{
+    uintptr_t wanted = (uintptr_t)address;
+
+    /* bounded by the number of slabs; entered at most once in a process's life, when it dies */
+    for (struct nxi_slab *slab = atomic_load(&depot.slabs); slab != NULL; slab = slab->next) {
+        size_t size = class_bytes(slab->size_class);
+        uintptr_t offset = wanted - (uintptr_t)slab->base;
+
+        if (wanted < (uintptr_t)slab->base || offset >= size * slab->slot_count)
+            continue;
+        if (offset % size >= slab->guard_size || atomic_load(&slab->slots[offset / size].state) < SLOT_MPROTECT)
+            return false;
+        if (ret_size != NULL)
+            *ret_size = size;
+        return true;
+    }
+    return false;
+}
+
+/* The first byte of [from, to) that somebody has written, or NULL. Others may be writing: the result is a hint. */
+__attribute__((no_sanitize("address"), no_sanitize("thread"))) static const char *
+first_written(const struct nxi_stack *stack, const char *from, const char *to)
+{
+    const char *wire = (const char *)tripwire_of(stack);
+
+    for (const char *at = from; at < to; at += sizeof(uint64_t)) {
+        uint64_t word = *(const volatile uint64_t *)at;
+
+        if (word != 0 && !(word == TRIPWIRE && at >= wire && at < wire + LINE))
+            return at;
+    }
+    return NULL;
+}
+
+size_t nxi_stack_high_water(const struct nxi_stack *stack)
+{
+    const char *top = (const char *)stack;
+    unsigned char resident[256];
+
+    for (char *at = stack->low; at < top;) {
+        size_t pages = ((size_t)(top - at) + page_size - 1) / page_size;
+
+        if (pages > sizeof(resident))
+            pages = sizeof(resident);
+        if (mincore(at, pages * page_size, resident) != 0)
+            return 0;
+        for (size_t i = 0; i < pages; i++, at += page_size) {
+            const char *end = at + page_size < top ? at + page_size : top;
+            const char *found = resident[i] & 1 ? first_written(stack, at, end) : NULL;
+
+            if (found != NULL)
+                return (size_t)(top - found);
+        }
+    }
+    return 0;
+}
+
+size_t nxi_stacks_mapped_bytes(void)
+{
+    return atomic_load(&depot.mapped_bytes);
+}
+
+size_t nxi_stacks_depot_count(void)
+{
+    return atomic_load(&depot.count);
+}

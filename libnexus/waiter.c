@@ -1,0 +1,162 @@
+/*
+ * waiter.c: waiting for somebody else's doing.
+ *
+ * The rule that makes it safe to have waiters on stacks: whoever takes a waiter out of the list (or word) that it is
+ * registered in wakes it exactly once, and the waiter does not return before that wake has arrived. So the waker may
+ * touch the waiter until its wake is through, and no wake ever comes late, to a frame that is gone.
+ *
+ * A task is woken on its own worker: a waker elsewhere posts the waiter's node there. A plain thread sleeps on one of a
+ * few condition variables that live for ever, so that nothing of the sleeper is touched after its flag is set.
+ */
+#include "core.h"
+
+#define BUCKETS 64u
+
+static struct bucket {
+    pthread_mutex_t lock;
+    pthread_cond_t woken;
+} buckets[BUCKETS];
+static pthread_once_t buckets_once = PTHREAD_ONCE_INIT;
+
+static void init_buckets(void)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+#ifndef __APPLE__
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+#endif
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        pthread_mutex_init(&buckets[i].lock, NULL);
+        pthread_cond_init(&buckets[i].woken, &attributes);
+    }
+    pthread_condattr_destroy(&attributes);
+}
+
+static struct bucket *bucket_of(const struct nxi_waiter *waiter)
+{
+    pthread_once(&buckets_once, init_buckets);
+    return &buckets[((uintptr_t)waiter >> 6) % BUCKETS];
+}
+
+static void timer_fired(struct nxi_timer *timer)
+{
+    struct nxi_waiter *waiter = nxi_container(timer, struct nxi_waiter, timer);
+    waiter->timed_out = true;
+    nxi_ready(waiter->worker, waiter->task, NX_REASON_TIMER);
+}
+
+void nxi_waiter_init(struct nxi_waiter *waiter, struct nxi_worker *worker)
+{
+    waiter->task = worker ? worker->current : NULL;
+    waiter->worker = worker;
+    waiter->result = 0;
+    waiter->timed_out = false;
+    atomic_init(&waiter->woken, false);
+    nxi_timer_init(&waiter->timer, timer_fired);
+    if (waiter->task)
+        waiter->task->pins++; /* it stays on this worker while somebody may post to it here */
+}
+
+void nxi_waiter_forget(struct nxi_waiter *waiter)
+{
+    if (waiter->task)
+        waiter->task->pins--;
+}
+
+/* On the waiter's worker. The timer goes first, or the task would be tied to this worker's wheel. */
+static void wake_here(struct nxi_worker *worker, struct nxi_waiter *waiter, uint32_t reason)
+{
+    if (nxi_timer_active(&waiter->timer))
+        nxi_timer_stop(&worker->wheel, &waiter->timer);
+    struct nxi_task *task = waiter->task;
+    task->pins--;
+    atomic_store_explicit(&waiter->woken, true, memory_order_relaxed);
+    nxi_ready(worker, task, reason);
+}
+
+static void wake_arrived(struct nxi_worker *worker, struct nxi_node *node)
+{
+    wake_here(worker, nxi_container(node, struct nxi_waiter, node), NX_REASON_REMOTE);
+}
+
+static void wake_thread(struct nxi_waiter *waiter)
+{
+    struct bucket *bucket = bucket_of(waiter);
+    pthread_mutex_lock(&bucket->lock);
+    atomic_store_explicit(&waiter->woken, true, memory_order_relaxed);
+    pthread_cond_broadcast(&bucket->woken);
+    pthread_mutex_unlock(&bucket->lock);
+}
+
+/* Wakes a waiter that the caller has unlinked. Any thread; the waiter may be gone when this returns. */
+void nxi_waiter_wake(struct nxi_waiter *waiter, uint32_t reason)
+{
+    if (!waiter->task) {
+        wake_thread(waiter);
+    } else if (waiter->worker == nxi_self()) {
+        wake_here(waiter->worker, waiter, reason);
+    } else {
+        waiter->node.run = wake_arrived;
+        nxi_post(waiter->worker, &waiter->node);
+    }
+}
+
+static int wait_thread(struct nxi_waiter *waiter, nx_time deadline)
+{
+    struct bucket *bucket = bucket_of(waiter);
+    struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000), .tv_nsec = (long)(deadline % 1000000000)};
+    int error = 0;
+    pthread_mutex_lock(&bucket->lock);
+    while (!atomic_load_explicit(&waiter->woken, memory_order_relaxed) && error == 0) {
+        if (deadline == NX_FOREVER)
+            pthread_cond_wait(&bucket->woken, &bucket->lock);
+        else
+            error = pthread_cond_timedwait(&bucket->woken, &bucket->lock, &until);
+    }
+    bool woken = atomic_load_explicit(&waiter->woken, memory_order_relaxed);
+    pthread_mutex_unlock(&bucket->lock);
+    return woken ? 0 : -ETIMEDOUT;
+}
+
+/* When to look again: the deadline, or the end of a shield behind which a cancel waits. */
+static nx_time look_again(struct nxi_task *task, nx_time deadline, bool heed_cancel)
+{
+    nx_time shield = heed_cancel && task->cold ? task->cold->shield : 0;
+    return shield > 0 && shield < deadline ? shield : deadline;
+}
+
+static int wait_task(struct nxi_waiter *waiter, nx_time deadline, bool heed_cancel)
+{
+    struct nxi_worker *worker = waiter->worker;
+    struct nxi_task *task = waiter->task;
+    int error = 0;
+    while (!atomic_load_explicit(&waiter->woken, memory_order_relaxed)) {
+        if (heed_cancel && nxi_task_cancelled(task)) {
+            error = -ECANCELED;
+            break;
+        }
+        nx_time until = look_again(task, deadline, heed_cancel);
+        if (waiter->timed_out) {
+            waiter->timed_out = false;
+            if (until == deadline && deadline <= nx_now()) {
+                error = -ETIMEDOUT;
+                break;
+            }
+        }
+        if (until != NX_FOREVER && !nxi_timer_active(&waiter->timer))
+            nxi_timer_start(&worker->wheel, &waiter->timer, until);
+        nxi_park(worker);
+    }
+    if (nxi_timer_active(&waiter->timer))
+        nxi_timer_stop(&worker->wheel, &waiter->timer);
+    return error;
+}
+
+/*
+ * Waits for the wake. 0: it has come. -ETIMEDOUT, -ECANCELED: it hasn't, and the waiter is still registered: the caller
+ * unlinks it and calls nxi_waiter_forget, or, when somebody else has unlinked it already, waits again for the wake.
+ */
+int nxi_waiter_wait(struct nxi_waiter *waiter, nx_time deadline, bool heed_cancel)
+{
+    return waiter->task ? wait_task(waiter, deadline, heed_cancel) : wait_thread(waiter, deadline);
+}

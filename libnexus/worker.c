@@ -1,0 +1,366 @@
+/*
+ * worker.c: what runs on a worker's thread: the loop, and switching between tasks.
+ *
+ *     loop:  drain the inbox → enqueue        run up to NXI_TURN_TASKS tasks, each switching straight to the next
+ *            poll the drivers → ready tasks   expire the wheel          nothing to do → idle.c
+ *
+ * A task leaves its stack in one of three ways: it parks (nxi_park), yields (nxi_yield) or ends (task_main). In each, what
+ * must happen only when its registers are saved, or its stack is no longer in use, is left in worker->after, which the
+ * context that is switched to runs first (arrive). So nobody can resume a task that has not quite stopped, and a stack is
+ * never given away by the one who stands on it.
+ */
+#include "core.h"
+#include "overflow.h"
+
+/* ---- who runs next ---- */
+
+/* The task comes from another worker's queue, or from nobody's: it is at home here from now on. */
+static NXI_NOINLINE void adopt(struct nxi_worker *worker, struct nxi_task *task)
+{
+    struct nxi_worker *old = atomic_load_explicit(&task->worker, memory_order_relaxed);
+    atomic_fetch_add_explicit(&old->moved_out, 1, memory_order_relaxed);
+    uint32_t live = atomic_load_explicit(&worker->live, memory_order_relaxed);
+    atomic_store_explicit(&worker->live, live + 1, memory_order_relaxed);
+    task->ready.home = worker->index;
+    /* task.c, third point: worker first, then an RMW on state. */
+    atomic_store_explicit(&task->worker, worker, memory_order_relaxed);
+    atomic_fetch_or_explicit(&task->state, 0, memory_order_acq_rel);
+}
+
+static uint8_t state_of(struct nxi_task *task)
+{
+    return atomic_load_explicit(&task->state, memory_order_relaxed);
+}
+
+/* No memory for a stack: the task waits for one that comes free, or for better times. */
+static NXI_NOINLINE void starve(struct nxi_worker *worker, struct nxi_task *task)
+{
+    if (!worker->starved)
+        nxi_log(worker->runtime, NX_LOG_WARN,
+                "no memory for the stack of a new task (%u bytes); it starts when there is some", task->stack_size);
+    task->ready.next = NULL;
+    struct nx_ready **tail = &worker->starved;
+    while (*tail)
+        tail = &(*tail)->next;
+    *tail = &task->ready;
+    if (!nxi_timer_active(&worker->starved_timer))
+        nxi_timer_start(&worker->wheel, &worker->starved_timer, nx_after_ms(10));
+}
+
+static void starved_again(struct nxi_timer *timer)
+{
+    struct nxi_worker *worker = nxi_container(timer, struct nxi_worker, starved_timer);
+    struct nx_ready *list = worker->starved;
+    worker->starved = NULL;
+    while (list) {
+        struct nx_ready *next = list->next;
+        nxi_enqueue(worker, nxi_task_of(list), NX_REASON_TIMER);
+        list = next;
+    }
+}
+
+static void task_main(void *arg);
+
+static bool give_stack(struct nxi_worker *worker, struct nxi_task *task)
+{
+    struct nxi_stack *stack = nxi_stack_get(&worker->stacks, task->stack_size);
+    if (!stack)
+        return false;
+    task->stack = stack;
+    nxi_fiber_make(&task->fiber, nxi_stack_low(stack), nxi_stack_top(stack), task_main, task);
+    return true;
+}
+
+/* The next task of this turn, or NULL: none is ready, or the turn is over. It may not have a stack yet. */
+static struct nxi_task *pick(struct nxi_worker *worker)
+{
+    if (worker->turn <= 0)
+        return NULL;
+    struct nx_ready *ready = worker->stolen;
+    if (NXI_LIKELY(!ready))
+        ready = worker->sched_ops->dequeue(worker->sched, worker->index);
+    worker->stolen = NULL;
+    if (!ready)
+        return NULL;
+    worker->turn--;
+    struct nxi_task *task = nxi_task_of(ready);
+    if (NXI_UNLIKELY(atomic_load_explicit(&task->worker, memory_order_relaxed) != worker))
+        adopt(worker, task);
+    assert(state_of(task) == NXI_NEW || state_of(task) == NXI_READY);
+    return task;
+}
+
+/* The same, ready to be switched to. */
+static struct nxi_task *pick_runnable(struct nxi_worker *worker)
+{
+    struct nxi_task *task;
+    while ((task = pick(worker)) && !task->stack && !give_stack(worker, task))
+        starve(worker, task);
+    return task;
+}
+
+/* ---- switching ---- */
+
+static void arrive(struct nxi_worker *worker)
+{
+    void (*after)(struct nxi_worker *, void *) = worker->after;
+    if (after) {
+        worker->after = NULL;
+        after(worker, worker->after_arg);
+    }
+}
+
+/* The context that continues when the current one stops: the task's, or with NULL the loop's. */
+static struct nxi_fiber *target(struct nxi_worker *worker, struct nxi_task *next)
+{
+    worker->current = next;
+    if (!next)
+        return &worker->loop;
+    worker->credit = NXI_TASK_CREDIT;
+    atomic_store_explicit(&next->state, NXI_RUNNING, memory_order_relaxed);
+    return &next->fiber;
+}
+
+/* Away from the running task, and back. */
+static void leave(struct nxi_worker *worker, struct nxi_task *task, struct nxi_task *next)
+{
+    bool own_fpenv = task->flags & NX_TASK_FPENV;
+    if (NXI_UNLIKELY(own_fpenv)) {
+        nxi_fpenv_get(&task->cold->fpenv);
+        nxi_fpenv_set(&nxi_fpenv_default);
+    }
+    nxi_stack_parking(task->stack, __builtin_frame_address(0));
+    nxi_fiber_switch(&task->fiber, target(worker, next));
+    arrive(nxi_self());
+    if (NXI_UNLIKELY(own_fpenv))
+        nxi_fpenv_set(&task->cold->fpenv);
+}
+
+void nxi_park(struct nxi_worker *worker)
+{
+    struct nxi_task *task = worker->current;
+    atomic_store_explicit(&task->state, NXI_PARKED, memory_order_relaxed);
+    leave(worker, task, pick_runnable(worker));
+}
+
+static void after_yield(struct nxi_worker *worker, void *arg)
+{
+    nxi_enqueue(worker, arg, NX_REASON_YIELD);
+}
+
+void nxi_yield(struct nxi_worker *worker)
+{
+    struct nxi_task *task = worker->current;
+    struct nxi_task *next = pick_runnable(worker);
+    worker->after = after_yield;
+    worker->after_arg = task;
+    leave(worker, task, next);
+}
+
+void nxi_charge(struct nxi_worker *worker)
+{
+    if (NXI_UNLIKELY(--worker->credit <= 0))
+        nxi_yield(worker);
+}
+
+void nx_yield(void)
+{
+    NXI_ENTRY();
+    struct nxi_worker *worker = nxi_self();
+    if (worker)
+        nxi_yield(worker);
+}
+
+/* ---- ready ---- */
+
+void nxi_enqueue(struct nxi_worker *worker, struct nxi_task *task, uint32_t reason)
+{
+    if (state_of(task) != NXI_NEW) {
+        atomic_store_explicit(&task->state, NXI_READY, memory_order_relaxed);
+        task->ready.stealable =
+            (task->flags & (NX_TASK_MIGRATABLE | NXI_TASK_PINNED)) == NX_TASK_MIGRATABLE && task->pins == 0;
+    }
+    if (worker->sched_ops->enqueue(worker->sched, worker->index, &task->ready, reason) == NX_WAKE_ANY)
+        nxi_wake_one(worker->runtime);
+}
+
+void nxi_ready(struct nxi_worker *worker, struct nxi_task *task, uint32_t reason)
+{
+    if (state_of(task) == NXI_PARKED)
+        nxi_enqueue(worker, task, reason);
+}
+
+/* ---- a task from its first instruction to its last ---- */
+
+/* Gives the stack of the task that has just ended to who comes next. */
+static void after_end(struct nxi_worker *worker, void *arg)
+{
+    nxi_fiber_forget(&worker->dead);
+    nxi_stack_put(&worker->stacks, arg);
+    if (NXI_UNLIKELY(worker->starved != NULL))
+        starved_again(&worker->starved_timer);
+}
+
+static void check_stack(struct nxi_task *task)
+{
+    if (NXI_LIKELY(!nxi_stack_overflowed(task->stack)))
+        return;
+    char name[64];
+    nxi_task_label(task, name, sizeof(name));
+    nx_panic("task %s overflowed its %zu KiB stack without touching the guard; raise stack_size, or build the code it "
+             "calls with -fstack-clash-protection",
+             name, nxi_stack_size(task->stack) >> 10);
+}
+
+/* Everything between the task's last statement and the end others see. */
+static void wind_up(struct nxi_task *task)
+{
+    if (NXI_UNLIKELY(task->cold != NULL)) {
+        nxi_run_defers(task);
+        nxi_run_local_destructors(task);
+    }
+    check_stack(task);
+}
+
+/* The current task is over; its stack goes on with the next task if that has none, else it is given back. */
+static struct nxi_task *next_on_this_stack(struct nxi_worker *worker, struct nxi_stack *stack, struct nxi_fiber *fiber)
+{
+    struct nxi_task *next = pick(worker);
+    if (next && !next->stack && next->stack_size == nxi_stack_size(stack)) {
+        next->stack = stack;
+        next->fiber = *fiber;
+        target(worker, next);
+        return next;
+    }
+    if (next && !next->stack && !give_stack(worker, next)) {
+        starve(worker, next);
+        next = pick_runnable(worker);
+    }
+    worker->dead = *fiber;
+    worker->after = after_end;
+    worker->after_arg = stack;
+    nxi_fiber_leave(&worker->dead, target(worker, next));
+}
+
+/* Ends the running task and returns the one that continues on its stack; may not return. */
+static struct nxi_task *end_task(struct nxi_task *task, uint32_t ctl)
+{
+    wind_up(task);
+    struct nxi_worker *worker = nxi_self();
+    if (NXI_UNLIKELY(!worker))
+        nxi_end_in_forked_child();
+    if (NXI_UNLIKELY(task->flags & NX_TASK_FPENV))
+        nxi_fpenv_set(&nxi_fpenv_default);
+    struct nxi_stack *stack = task->stack;
+    struct nxi_fiber fiber = task->fiber;
+    nxi_task_end(worker, task, ctl);
+    return next_on_this_stack(worker, stack, &fiber);
+}
+
+static void task_main(void *arg)
+{
+    struct nxi_task *task = arg;
+    arrive(nxi_self());
+    for (;;) {
+        if (NXI_UNLIKELY(task->flags & NX_TASK_FPENV))
+            nxi_fpenv_set(&task->cold->fpenv);
+        task->result = task->fn(task->arg);
+        task = end_task(task, 0);
+    }
+}
+
+/* A panic ends the task from somewhere deep in its stack, which can't go on with another one. */
+_Noreturn void nxi_task_panicked(struct nxi_task *task)
+{
+    wind_up(task);
+    struct nxi_worker *worker = nxi_self();
+    if (NXI_UNLIKELY(!worker))
+        nxi_end_in_forked_child();
+    struct nxi_stack *stack = task->stack;
+    worker->dead = task->fiber;
+    nxi_task_end(worker, task, NXI_CTL_PANICKED);
+    struct nxi_task *next = pick_runnable(worker);
+    worker->after = after_end;
+    worker->after_arg = stack;
+    nxi_fiber_leave(&worker->dead, target(worker, next));
+}
+
+/* ---- drivers and timers ---- */
+
+nx_time nxi_worker_now(const struct nxi_worker *worker)
+{
+    const struct nx_runtime *runtime = worker->runtime;
+    return NXI_UNLIKELY(runtime->clock != NULL) ? runtime->clock_now(runtime->clock) : nxi_clock();
+}
+
+void nxi_dispatch(struct nxi_worker *worker, const struct nx_completion *completions, uint32_t count)
+{
+    worker->dispatching = true;
+    for (uint32_t i = 0; i < count; i++) {
+        struct nxi_op *op = nxi_container(completions[i].op, struct nxi_op, op);
+        if (!(completions[i].flags & NX_COMPLETION_MORE))
+            worker->in_flight--;
+        op->done(worker, op, &completions[i]);
+    }
+    worker->dispatching = false;
+}
+
+uint32_t nxi_poll_drivers(struct nxi_worker *worker)
+{
+    uint32_t total = 0;
+    for (uint32_t i = 0; i < worker->driver_count; i++) {
+        const struct nxi_driver *driver = &worker->drivers[i];
+        uint32_t count = driver->ops->poll(driver->ctx, worker->completions, NXI_COMPLETIONS_MAX);
+        nxi_dispatch(worker, worker->completions, count);
+        total += count;
+    }
+    return total;
+}
+
+uint32_t nxi_expire(struct nxi_worker *worker)
+{
+    if (nxi_wheel_count(&worker->wheel) == 0)
+        return 0;
+    return nxi_wheel_expire(&worker->wheel, nxi_worker_now(worker), NXI_COMPLETIONS_MAX);
+}
+
+/* ---- the loop ---- */
+
+/* Runs tasks until none is ready or the turn is over; whether any ran. */
+static bool run_turn(struct nxi_worker *worker)
+{
+    worker->turn = NXI_TURN_TASKS;
+    struct nxi_task *task = pick_runnable(worker);
+    if (!task)
+        return false;
+    if (worker->searching)
+        nxi_stop_searching(worker);
+    do {
+        nxi_fiber_switch(&worker->loop, target(worker, task));
+        arrive(worker);
+    } while ((task = pick_runnable(worker)));
+    return true;
+}
+
+void nxi_worker_init(struct nxi_worker *worker, struct nx_runtime *runtime, uint32_t index)
+{
+    worker->runtime = runtime;
+    worker->index = index;
+    worker->sched_ops = runtime->sched_ops;
+    worker->sched = runtime->sched;
+    nxi_timer_init(&worker->starved_timer, starved_again);
+}
+
+void nxi_worker_loop(struct nxi_worker *worker)
+{
+    while (!nxi_worker_may_stop(worker)) {
+        nxi_inbox_drain(worker);
+        run_turn(worker);
+        if (worker->turn <= 0) { /* there may be more: look at the world without waiting */
+            nxi_poll_drivers(worker);
+            nxi_expire(worker);
+        } else if (nxi_expire(worker) == 0) {
+            nxi_idle(worker);
+        }
+    }
+}
