@@ -1,0 +1,249 @@
+/*
+ * readiness/calls.c: the system calls of ops, and what their results say about readiness.
+ *
+ * A short transfer on a stream means that the kernel has no more, so that the next call would be a wasted one: the bit is
+ * cleared at once and the next edge sets it. That holds for TCP and for Unix streams, and needs care in these places:
+ *  - hang-up, error: the report came with the last data and no edge follows; SLOT_HUP keeps the bit set;
+ *  - TCP and Unix urgent data: recv stops short at the mark; pollers report it as NX_READY_HUP;
+ *  - Unix: recv stops short after a message with descriptors or, with SO_PASSCRED, between writers. recvmsg without room
+ *    for control data says so by MSG_CTRUNC.
+ * It does not hold for packet pipes, terminals (a line at a time), datagrams and sockets of unknown kind: they pay a call
+ * that gives EAGAIN.
+ *
+ * Nothing raises SIGPIPE on sockets (MSG_NOSIGNAL). On other descriptors the signal is directed at the calling thread, which
+ * the core has block it; write(2) then gives EPIPE.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* accept4, POLLRDHUP */
+#endif
+#include "adapter.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* Connections in a row that failed before they were accepted, which are passed over within one op. */
+#define ACCEPT_RETRIES 64
+
+static int64_t blocked(struct nx_ctx *ctx, struct nx_fd_slot *slot, uintptr_t bit)
+{
+    ctx->stats.again++;
+    slot->user[SLOT_STATE] |= bit;
+    return -EAGAIN;
+}
+
+static int64_t failed(struct nx_ctx *ctx, struct nx_fd_slot *slot, uintptr_t bit)
+{
+    return errno == EAGAIN || errno == EWOULDBLOCK ? blocked(ctx, slot, bit) : -errno;
+}
+
+static ssize_t recv_unix(int fd, void *data, size_t len, bool *ret_cut)
+{
+    struct iovec iov = {.iov_base = data, .iov_len = len};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+    ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT);
+    *ret_cut = msg.msg_flags & MSG_CTRUNC;
+    return n;
+}
+
+static int64_t try_read(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_op *op)
+{
+    bool cut = false;
+    ssize_t n;
+    do { /* ends: a call that doesn't sleep is interrupted only by chance */
+        ctx->stats.calls++;
+        if (slot->user[SLOT_STATE] & SLOT_UNIX)
+            n = recv_unix(slot->fd, op->data, op->len, &cut);
+        else if (slot->flags & NX_FD_SOCKET)
+            n = recv(slot->fd, op->data, op->len, MSG_DONTWAIT);
+        else
+            n = read(slot->fd, op->data, op->len);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return failed(ctx, slot, SLOT_BLOCKED_IN);
+    if (n > 0 && (size_t)n < op->len && !cut && (slot->user[SLOT_STATE] & (SLOT_STREAM | SLOT_HUP)) == SLOT_STREAM)
+        slot->user[SLOT_STATE] |= SLOT_BLOCKED_IN;
+    return n;
+}
+
+static int64_t wrote(struct nx_ctx *ctx, struct nx_fd_slot *slot, ssize_t n, size_t wanted)
+{
+    if (n < 0)
+        return failed(ctx, slot, SLOT_BLOCKED_OUT);
+    if ((size_t)n < wanted && (slot->user[SLOT_STATE] & SLOT_STREAM))
+        slot->user[SLOT_STATE] |= SLOT_BLOCKED_OUT;
+    return n;
+}
+
+static int64_t try_write(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_op *op)
+{
+    ssize_t n;
+    do { /* ends as in try_read */
+        ctx->stats.calls++;
+        if (slot->flags & NX_FD_SOCKET)
+            n = send(slot->fd, op->data, op->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        else
+            n = write(slot->fd, op->data, op->len);
+    } while (n < 0 && errno == EINTR);
+    return wrote(ctx, slot, n, op->len);
+}
+
+static int64_t try_writev(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_op *op)
+{
+    struct msghdr msg = {.msg_iov = op->data, .msg_iovlen = op->len};
+    size_t wanted = 0;
+    ssize_t n;
+
+    if (op->len > NX_IOV_MAX)
+        return -EINVAL;
+    do { /* ends as in try_read */
+        ctx->stats.calls++;
+        if (slot->flags & NX_FD_SOCKET)
+            n = sendmsg(slot->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+        else
+            n = writev(slot->fd, op->data, (int)op->len);
+    } while (n < 0 && errno == EINTR);
+    for (uint32_t i = 0; n >= 0 && i < op->len; i++)
+        wanted += msg.msg_iov[i].iov_len;
+    return wrote(ctx, slot, n, wanted);
+}
+
+/* accept(2) passes on what befell the connection before it was accepted; the next one may be well. */
+static bool peer_gave_up(int error)
+{
+    switch (error) {
+    case EINTR:
+    case ECONNABORTED:
+    case EPROTO:
+    case ENETDOWN:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static int64_t try_accept(struct nx_ctx *ctx, struct nx_fd_slot *slot)
+{
+    nx_handle handle;
+    int fd, tries = 0;
+    do {
+        ctx->stats.calls++;
+        fd = accept4(slot->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    } while (fd < 0 && peer_gave_up(errno) && ++tries < ACCEPT_RETRIES);
+    if (fd < 0)
+        return failed(ctx, slot, SLOT_BLOCKED_IN);
+    int r = nx_fds_add(ctx->table, fd, NX_FD_SOCKET, &handle);
+    if (r < 0) {
+        close(fd);
+        return r;
+    }
+    fds_get(ctx->table, handle)->user[SLOT_STATE] = slot->user[SLOT_STATE] & SLOT_KIND;
+    return (int64_t)handle;
+}
+
+int nxi_readiness_connect(struct nx_ctx *ctx, struct nx_fd_slot *slot, const struct nx_addr *addr)
+{
+    struct sockaddr_storage sa;
+    int len = nx_fds_to_sockaddr(addr, &sa);
+    if (len < 0)
+        return len;
+    ctx->stats.calls++;
+    if (connect(slot->fd, (struct sockaddr *)&sa, (socklen_t)len) == 0)
+        return 0;
+    return errno == EINTR ? -EINPROGRESS : -errno; /* interrupted, it goes on by itself */
+}
+
+static int64_t try_connected(struct nx_ctx *ctx, struct nx_fd_slot *slot)
+{
+    int error = 0;
+    socklen_t len = sizeof(error);
+    /* An event may be older than the connect: only a socket that is writable by now has an answer in SO_ERROR. */
+    int ready = nxi_readiness_level(ctx, slot, NX_WRITABLE);
+    if (ready < 0)
+        return ready;
+    if (!(ready & (int)NX_WRITABLE))
+        return blocked(ctx, slot, SLOT_BLOCKED_OUT);
+    if (getsockopt(slot->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+        return -errno;
+    if (!error) /* hang-ups from before were the unconnected socket's */
+        slot->user[SLOT_STATE] &= ~(uintptr_t)(SLOT_BLOCKED_OUT | SLOT_HUP);
+    return -error;
+}
+
+int64_t nxi_readiness_try(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_op *op)
+{
+    switch (op->code) {
+    case NX_OP_READ:
+        return try_read(ctx, slot, op);
+    case NX_OP_WRITE:
+        return try_write(ctx, slot, op);
+    case NX_OP_WRITEV:
+        return try_writev(ctx, slot, op);
+    case NX_OP_ACCEPT:
+        return try_accept(ctx, slot);
+    case NX_OP_CONNECT:
+        return try_connected(ctx, slot);
+    default:
+        return -ENOTSUP;
+    }
+}
+
+int nxi_readiness_level(struct nx_ctx *ctx, struct nx_fd_slot *slot, uint32_t wanted)
+{
+    struct pollfd pfd = {.fd = slot->fd};
+    int ready = 0;
+
+    pfd.events = (short)((wanted & NX_READABLE ? POLLIN : 0) | (wanted & NX_WRITABLE ? POLLOUT : 0));
+    ctx->stats.calls++;
+    if (poll(&pfd, 1, 0) < 0)
+        return errno == EINTR ? 0 : -errno;
+    if (pfd.revents & POLLNVAL)
+        return -EBADF;
+    if (pfd.revents & (POLLIN | POLLHUP | POLLERR))
+        ready |= (int)NX_READABLE;
+    if (pfd.revents & (POLLOUT | POLLHUP | POLLERR))
+        ready |= (int)NX_WRITABLE;
+    if (!ready)
+        ctx->stats.again++;
+    return ready;
+}
+
+int nxi_readiness_shutdown(struct nx_fd_slot *slot, uint64_t how)
+{
+    static const int os_how[] = {[NX_SHUT_READ] = SHUT_RD, [NX_SHUT_WRITE] = SHUT_WR, [NX_SHUT_BOTH] = SHUT_RDWR};
+    if (how > NX_SHUT_BOTH)
+        return -EINVAL;
+    return shutdown(slot->fd, os_how[how]) < 0 ? -errno : 0;
+}
+
+void nxi_readiness_made(struct nx_fd_slot *slot, uint32_t family, uint32_t type)
+{
+    if (type == NX_SOCK_STREAM)
+        slot->user[SLOT_STATE] |= SLOT_STREAM | (family == NX_AF_UNIX ? SLOT_UNIX : 0);
+}
+
+static int socket_trait(int fd, int name)
+{
+    int value = -1;
+    socklen_t len = sizeof(value);
+    return getsockopt(fd, SOL_SOCKET, name, &value, &len) < 0 ? -1 : value;
+}
+
+void nxi_readiness_classify(struct nx_fd_slot *slot)
+{
+    if (!(slot->flags & NX_FD_SOCKET) || socket_trait(slot->fd, SO_TYPE) != SOCK_STREAM)
+        return;
+    if (socket_trait(slot->fd, SO_DOMAIN) == AF_UNIX)
+        slot->user[SLOT_STATE] |= SLOT_STREAM | SLOT_UNIX;
+    else if (socket_trait(slot->fd, SO_PROTOCOL) == IPPROTO_TCP) /* not MPTCP, SCTP, vsock: unproven */
+        slot->user[SLOT_STATE] |= SLOT_STREAM;
+}
