@@ -8,8 +8,8 @@
 #define NXI_CORE_H
 
 #include "fiber.h"
-#include "stack.h"
 #include "loader.h"
+#include "stack.h"
 #include "timer.h"
 #include "util.h"
 #include <nexus/driver.h>
@@ -35,17 +35,17 @@ struct nxi_node {
 enum nxi_task_state { NXI_FREE, NXI_NEW, NXI_READY, NXI_RUNNING, NXI_PARKED, NXI_ENDED };
 
 /* Bits of nxi_task.ctl, below the generation. */
-#define NXI_CTL_CANCEL   1u   /* cancelled */
-#define NXI_CTL_DONE     2u   /* ended; result is valid */
-#define NXI_CTL_JOINER   4u   /* nxi_task.joiner is registered */
-#define NXI_CTL_DETACHED 8u   /* nobody joins */
-#define NXI_CTL_QUEUED   16u  /* nxi_task.node is on its way to, or in, an inbox */
-#define NXI_CTL_RETIRE   32u  /* given up while QUEUED: whoever clears QUEUED frees it */
-#define NXI_CTL_PANICKED 64u  /* ended by a panic */
-#define NXI_CTL_SERVING  128u /* is in nx_serve: shutdown cancels it first */
-#define NXI_CTL_CLAIMED  256u /* somebody joins, or has joined */
-#define NXI_CTL_SEEN     512u /* a joiner has been told of the panic */
-#define NXI_CTL_SERVED   1024u /* detached, but its server deals with a panic of it */
+#define NXI_CTL_CANCEL 1u    /* cancelled */
+#define NXI_CTL_DONE 2u      /* ended; result is valid */
+#define NXI_CTL_JOINER 4u    /* nxi_task.joiner is registered */
+#define NXI_CTL_DETACHED 8u  /* nobody joins */
+#define NXI_CTL_QUEUED 16u   /* nxi_task.node is on its way to, or in, an inbox */
+#define NXI_CTL_RETIRE 32u   /* given up while QUEUED: whoever clears QUEUED frees it */
+#define NXI_CTL_PANICKED 64u /* ended by a panic */
+#define NXI_CTL_SERVING 128u /* is in nx_serve: shutdown cancels it first */
+#define NXI_CTL_CLAIMED 256u /* somebody joins, or has joined */
+#define NXI_CTL_SEEN 512u    /* a joiner has been told of the panic */
+#define NXI_CTL_SERVED 1024u /* detached, but its server deals with a panic of it */
 
 /* nxi_task.flags, beside NX_TASK_... in the low bits */
 #define NXI_TASK_PINNED 16u /* bound to its worker, even before it starts */
@@ -79,8 +79,8 @@ struct nxi_cold {
     nx_time shield;
     struct nxi_defer *defers;
     void **locals;
-    char *message;     /* of the panic */
-    void *big_arg;     /* a copied argument larger than arg_copy */
+    char *message; /* of the panic */
+    void *big_arg; /* a copied argument larger than arg_copy */
     size_t big_arg_size;
     struct nxi_fpenv fpenv;
     bool ending; /* its function has returned or panicked: a panic from here on aborts */
@@ -102,12 +102,12 @@ struct nxi_waiter {
 
 enum nxi_worker_state { NXI_WORKER_RUNNING, NXI_WORKER_IDLE, NXI_WORKER_PARKED, NXI_WORKER_NOTIFIED };
 
-#define NXI_DRIVERS_MAX     2u   /* one per domain: network and foreign descriptors; files */
-#define NXI_WORKERS_MAX     256u
-#define NXI_STACK_MAX       (64u << 20)
+#define NXI_DRIVERS_MAX 2u /* one per domain: network and foreign descriptors; files */
+#define NXI_WORKERS_MAX 256u
+#define NXI_STACK_MAX (64u << 20)
 #define NXI_COMPLETIONS_MAX 256u /* completions taken per poll: what a flood on one socket can hold timers up for */
-#define NXI_TURN_TASKS      128u /* tasks run per loop turn, before drivers and timers are looked at */
-#define NXI_TASK_CREDIT     128  /* inline completions before a task must let others run */
+#define NXI_TURN_TASKS 128u      /* tasks run per loop turn, before drivers and timers are looked at */
+#define NXI_TASK_CREDIT 128      /* inline completions before a task must let others run */
 
 struct nxi_op;
 
@@ -141,7 +141,7 @@ struct nxi_worker {
     struct nx_ready *stolen;  /* what steal gave, to be run next */
     struct nx_ready *starved; /* tasks for which there was no memory for a stack */
     struct nxi_timer starved_timer;
-    bool dispatching; /* completions[] is being read */
+    bool dispatching;   /* completions[] is being read */
     int32_t spin_score; /* > 0: spinning before parking has paid lately */
     bool searching;     /* counted as a searcher in runtime->idle */
     struct nx_completion completions[NXI_COMPLETIONS_MAX];
@@ -192,12 +192,12 @@ struct nx_runtime {
     _Alignas(128) _Atomic uint64_t idle;
     pthread_mutex_t idle_lock;
     _Alignas(128) _Atomic uint64_t injected; /* tasks spawned from outside */
-    _Atomic uint32_t foreign; /* threads that are inside a post to one of our workers */
-    _Atomic uint32_t closing; /* 1: no new tasks from outside */
-    _Atomic uint32_t phase;   /* nxi_phase */
+    _Atomic uint32_t foreign;                /* threads that are inside a post to one of our workers */
+    _Atomic uint32_t closing;                /* 1: no new tasks from outside */
+    _Atomic uint32_t phase;                  /* nxi_phase */
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* phase, arrived, or an end of a task while closing */
-    uint32_t arrived;       /* workers that have reached the present phase */
+    pthread_cond_t changed;        /* phase, arrived, or an end of a task while closing */
+    uint32_t arrived;              /* workers that have reached the present phase */
     struct nx_listener *listeners; /* under lock */
 };
 
@@ -240,26 +240,28 @@ bool nxi_inbox_drain(struct nxi_worker *worker); /* whether anything was there *
 
 /* task.c */
 struct nxi_task *nxi_task_find(nx_task id, uint64_t *ret_ctl); /* NULL: stale */
-struct nxi_task *nxi_slot_take(struct nxi_worker *worker);      /* worker NULL: a plain thread */
-void nxi_slot_give(struct nxi_task *task);                      /* any thread */
-void nxi_task_retire(struct nxi_task *task);                    /* its id is given up */
+struct nxi_task *nxi_slot_take(struct nxi_worker *worker);     /* worker NULL: a plain thread */
+void nxi_slot_give(struct nxi_task *task);                     /* any thread */
+void nxi_task_retire(struct nxi_task *task);                   /* its id is given up */
 nx_task nxi_spawn(struct nx_runtime *runtime, const nx_task_options *options, nx_task_fn fn, void *arg, void *site,
                   uint32_t ctl);
 /* Publishes the end; the header may be another task's when it returns. */
 void nxi_task_end(struct nxi_worker *worker, struct nxi_task *task, uint32_t ctl);
 nx_task nxi_task_id(const struct nxi_task *task);
 void nxi_task_label(struct nxi_task *task, char *ret, size_t size); /* its name, or #slot; any thread */
-struct nxi_cold *nxi_task_cold(struct nxi_task *task); /* makes it; NULL: out of memory */
+struct nxi_cold *nxi_task_cold(struct nxi_task *task);              /* makes it; NULL: out of memory */
 bool nxi_task_cancelled(struct nxi_task *task);
 void nxi_tasks_release(struct nxi_worker *worker); /* the worker's cache of free headers */
 /* Calls visit for each task of the runtime, ended ones that nobody has joined included. Slow; any thread. */
-void nxi_tasks_each(struct nx_runtime *runtime, void (*visit)(void *arg, struct nxi_task *task, uint64_t ctl), void *arg);
+void nxi_tasks_each(struct nx_runtime *runtime, void (*visit)(void *arg, struct nxi_task *task, uint64_t ctl),
+                    void *arg);
 int nxi_cancel_all(struct nx_runtime *runtime, uint32_t only_ctl); /* tasks with all of these bits; how many */
 void nxi_task_mark(struct nxi_task *task, uint32_t ctl, bool on);  /* sets or clears a bit of ctl */
 bool nxi_has_worker(const struct nx_runtime *runtime, const struct nxi_worker *worker);
 
 /* worker.c: what runs on a worker */
-void nxi_ready(struct nxi_worker *worker, struct nxi_task *task, uint32_t reason); /* a parked task; else nothing happens */
+void nxi_ready(struct nxi_worker *worker, struct nxi_task *task,
+               uint32_t reason); /* a parked task; else nothing happens */
 void nxi_enqueue(struct nxi_worker *worker, struct nxi_task *task, uint32_t reason);
 void nxi_park(struct nxi_worker *worker); /* the current task, until nxi_ready; may return for another reason: loop */
 void nxi_yield(struct nxi_worker *worker);
@@ -307,10 +309,12 @@ int nxi_watch_open(struct nxi_worker *worker);
 void nxi_watch_arm(struct nxi_worker *worker);   /* before the waiter sleeps */
 void nxi_watch_close(struct nxi_worker *worker); /* nothing else is in flight */
 
-/* stream.c, listener.c, signal.c */
+/* stream.c, handle.c, connect.c, listener.c, signal.c */
 int nxi_stream_new(struct nxi_worker *worker, uint32_t driver, nx_handle handle, nx_stream **ret_stream);
 void nxi_stream_own(nx_stream *stream, struct nxi_worker *worker);
 void nxi_handle_close(struct nxi_worker *worker, uint32_t driver, nx_handle handle); /* one that no stream has */
+int nxi_socket(const struct nxi_driver *driver, const nx_addr *addr, nx_handle *ret_handle);
+int nxi_set_option(const struct nxi_driver *driver, nx_handle handle, uint32_t option, int64_t value);
 void nxi_listeners_close(struct nx_runtime *runtime); /* those that nobody has closed */
 void nxi_signals_restore(void);                       /* the last runtime is gone */
 

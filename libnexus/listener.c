@@ -1,5 +1,5 @@
 /*
- * listener.c: listening, accepting, connecting.
+ * listener.c: listening and accepting.
  *
  * One multishot accept is in flight per listener, on its home worker, as long as somebody wants connections. What it
  * brings goes to the longest waiting task, on whatever worker, or into the listener's queue, so a cancelled accept
@@ -17,9 +17,9 @@
 #include <string.h>
 
 #define BACKLOG_DEFAULT 1024
-#define QUEUE_HIGH      256u
-#define QUEUE_SIZE      (2 * QUEUE_HIGH) /* with room for what still arrives after the stop */
-#define RETRY_NS        (5 * INT64_C(1000000))
+#define QUEUE_HIGH 256u
+#define QUEUE_SIZE (2 * QUEUE_HIGH) /* with room for what still arrives after the stop */
+#define RETRY_NS (5 * INT64_C(1000000))
 
 struct nx_listener {
     struct nx_runtime *runtime;
@@ -458,34 +458,22 @@ void nxi_listeners_close(struct nx_runtime *runtime)
     }
 }
 
-/* ---- listening and connecting ---- */
-
-static int make_socket(const struct nxi_driver *driver, const nx_addr *addr, nx_handle *ret_handle)
-{
-    if (!NXI_HAS(driver->ops, socket) || !NXI_HAS(driver->ops, bind) || !NXI_HAS(driver->ops, listen))
-        return -ENOTSUP;
-    return driver->ops->socket(driver->ctx, addr->family, NX_SOCK_STREAM, ret_handle);
-}
-
-static int set_option(const struct nxi_driver *driver, nx_handle handle, uint32_t option, int64_t value)
-{
-    return NXI_HAS(driver->ops, option) ? driver->ops->option(driver->ctx, handle, option, value) : 0;
-}
+/* ---- listening ---- */
 
 static int prepare_listener(const struct nxi_driver *driver, nx_handle handle, const nx_addr *addr,
                             const nx_listen_options *options)
 {
     int error = 0;
     if (addr->family != NX_AF_UNIX)
-        error = set_option(driver, handle, NX_OPTION_REUSE_ADDR, 1);
+        error = nxi_set_option(driver, handle, NX_OPTION_REUSE_ADDR, 1);
     if (error == 0 && addr->family != NX_AF_UNIX)
-        error = set_option(driver, handle, NX_OPTION_NODELAY, 1); /* accepted ones inherit it */
+        error = nxi_set_option(driver, handle, NX_OPTION_NODELAY, 1); /* accepted ones inherit it */
     if (error == 0 && options->reuse_port)
-        error = set_option(driver, handle, NX_OPTION_REUSE_PORT, 1);
+        error = nxi_set_option(driver, handle, NX_OPTION_REUSE_PORT, 1);
     if (error == 0 && addr->family == NX_AF_INET6)
-        error = set_option(driver, handle, NX_OPTION_V6_ONLY, options->v6_only);
+        error = nxi_set_option(driver, handle, NX_OPTION_V6_ONLY, options->v6_only);
     if (error == 0 && addr->family == NX_AF_UNIX && options->mode)
-        error = set_option(driver, handle, NX_OPTION_UNIX_MODE, options->mode);
+        error = nxi_set_option(driver, handle, NX_OPTION_UNIX_MODE, options->mode);
     if (error == 0)
         error = driver->ops->bind(driver->ctx, handle, addr);
     if (error == 0)
@@ -535,7 +523,7 @@ int nx_listen(const char *addr, const nx_listen_options *given, nx_listener **re
     if (error < 0)
         return error;
     const struct nxi_driver *driver = driver_of(worker);
-    error = make_socket(driver, &where, &handle);
+    error = nxi_socket(driver, &where, &handle);
     if (error < 0)
         return error;
     error = prepare_listener(driver, handle, &where, &options);
@@ -555,63 +543,4 @@ int nx_listener_addr(const nx_listener *listener, nx_addr *ret_addr)
         return -EINVAL;
     const struct nxi_driver *driver = driver_of(listener->runtime->workers[0]); /* name may be called on any context */
     return driver->ops->name(driver->ctx, listener->handle, 0, ret_addr);
-}
-
-/* Connects the handle; the deadline is the earlier of the two. */
-static int connect_handle(struct nxi_worker *worker, nx_handle handle, const nx_addr *where,
-                          const nx_connect_options *options, nx_time deadline)
-{
-    const struct nxi_driver *driver = driver_of(worker);
-    nx_addr local;
-    int error = 0;
-    if (where->family != NX_AF_UNIX)
-        error = set_option(driver, handle, NX_OPTION_NODELAY, 1);
-    if (error == 0 && options->local)
-        error = nx_addr_parse(options->local, &local);
-    if (error == 0 && options->local)
-        error = driver->ops->bind(driver->ctx, handle, &local);
-    if (error < 0)
-        return error;
-    if (options->timeout_ns > 0) {
-        nx_time limit = nx_after_ns(options->timeout_ns);
-        deadline = limit < deadline ? limit : deadline;
-    }
-    struct nx_op op = {.handle = handle, .code = NX_OP_CONNECT, .data = (void *)(uintptr_t)where};
-    return (int)nxi_op_run(worker, 0, &op, deadline, true);
-}
-
-int nx_connect(const char *addr, const nx_connect_options *given, nx_stream **ret_stream, nx_time deadline)
-{
-    NXI_ENTRY(-ENOSYS);
-    struct nxi_worker *worker = nxi_self();
-    nx_connect_options options = {.size = 0};
-    nx_addr where;
-    nx_handle handle;
-    int error;
-    if (!worker)
-        return nxi_no_task();
-    if (!ret_stream || (given && (given->size < sizeof(size_t) || given->size > sizeof(options))))
-        return -EINVAL;
-    if (given)
-        memcpy(&options, given, given->size);
-    error = nx_addr_parse(addr, &where);
-    if (error < 0)
-        return error;
-    if (nxi_task_cancelled(worker->current)) {
-        nxi_charge(worker);
-        return -ECANCELED;
-    }
-    error = make_socket(driver_of(worker), &where, &handle);
-    if (error < 0)
-        return error;
-    worker->current->pins++; /* until the handle has its stream, this worker is the only one that may use it */
-    error = connect_handle(worker, handle, &where, &options, deadline);
-    if (error == 0)
-        error = nxi_stream_new(worker, 0, handle, ret_stream);
-    if (error == 0)
-        nxi_stream_own(*ret_stream, worker);
-    else
-        nxi_handle_close(worker, 0, handle);
-    worker->current->pins--;
-    return error;
 }

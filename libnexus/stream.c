@@ -28,8 +28,8 @@ struct nx_stream {
     bool closing;
     _Atomic(struct nxi_worker *) owner;
     _Atomic uint32_t references;
-    _Atomic int32_t stash[2];  /* error that came after some bytes: the next call's */
-    struct stream_op *ops;     /* in flight */
+    _Atomic int32_t stash[2]; /* error that came after some bytes: the next call's */
+    struct stream_op *ops;    /* in flight */
     struct nxi_op close_op;
     struct nxi_node close_node;
 };
@@ -48,7 +48,8 @@ struct stream_op {
 #define SUBMITTED 1u
 #define CANCELLED 2u
 
-#define TRANSFER_MAX ((size_t)1 << 30) /* bytes per operation: nx_op.len is 32 bits, a result is an int in many kernels */
+#define TRANSFER_MAX                                                                                                   \
+    ((size_t)1 << 30) /* bytes per operation: nx_op.len is 32 bits, a result is an int in many kernels */
 
 static const struct nx_driver_ops *ops_of(const struct nx_stream *stream)
 {
@@ -191,8 +192,7 @@ static NXI_NOINLINE int64_t run_waiting(struct nxi_worker *worker, struct nx_str
 }
 
 /* On the owner. */
-static int64_t run_here(struct nxi_worker *worker, struct nx_stream *stream, const struct nx_op *what,
-                        nx_time deadline)
+static int64_t run_here(struct nxi_worker *worker, struct nx_stream *stream, const struct nx_op *what, nx_time deadline)
 {
     struct stream_op op;
     struct nx_completion completion;
@@ -526,43 +526,6 @@ void nxi_stream_own(nx_stream *stream, struct nxi_worker *worker)
     atomic_store_explicit(&stream->owner, worker, memory_order_relaxed);
 }
 
-struct orphan_close {
-    struct nxi_op op;
-    struct nxi_node node;
-    uint32_t driver;
-};
-
-static void orphan_closed(struct nxi_worker *worker, struct nxi_op *op, const struct nx_completion *completion)
-{
-    (void)worker;
-    (void)completion;
-    nxi_free(nxi_container(op, struct orphan_close, op), sizeof(struct orphan_close));
-}
-
-static void orphan_submit(struct nxi_worker *worker, struct nxi_node *node)
-{
-    struct orphan_close *orphan = nxi_container(node, struct orphan_close, node);
-    struct nx_completion completion;
-    int result = nxi_submit(worker, orphan->driver, &orphan->op, &completion);
-    if (result == 1)
-        orphan_closed(worker, &orphan->op, &completion);
-    else if (result < 0)
-        nxi_post(worker, node);
-}
-
-void nxi_handle_close(struct nxi_worker *worker, uint32_t driver, nx_handle handle)
-{
-    struct orphan_close *orphan = nxi_alloc(sizeof(*orphan));
-    if (!orphan)
-        return; /* the driver closes it at its end */
-    *orphan = (struct orphan_close){
-        .op = {.op = {.handle = handle, .code = NX_OP_CLOSE}, .done = orphan_closed},
-        .node = {.run = orphan_submit},
-        .driver = driver,
-    };
-    orphan_submit(worker, &orphan->node);
-}
-
 int nx_stream_from_fd(int fd, nx_stream **ret_stream)
 {
     NXI_ENTRY(-ENOSYS);
@@ -583,33 +546,5 @@ int nx_stream_from_fd(int fd, nx_stream **ret_stream)
         struct nx_op keep = {.handle = handle, .code = NX_OP_CLOSE, .arg = NX_CLOSE_KEEP};
         nxi_op_run(worker, 0, &keep, NX_FOREVER, false);
     }
-    return error;
-}
-
-int nx_fd_wait(int fd, unsigned events, nx_time deadline)
-{
-    NXI_ENTRY(-ENOSYS);
-    struct nxi_worker *worker = nxi_self();
-    if (!worker)
-        return nxi_no_task();
-    if (events == 0 || events & ~(NX_READABLE | NX_WRITABLE))
-        return -EINVAL;
-    if (nxi_task_cancelled(worker->current)) {
-        nxi_charge(worker);
-        return -ECANCELED;
-    }
-    const struct nxi_driver *driver = &worker->drivers[0];
-    nx_handle handle;
-    if (!NXI_HAS(driver->ops, import_fd))
-        return -ENOTSUP;
-    worker->current->pins++; /* the handle is bound to this context until it is dropped */
-    int error = driver->ops->import_fd(driver->ctx, fd, NX_IMPORT_FOREIGN, &handle);
-    if (error == 0) {
-        struct nx_op poll = {.handle = handle, .code = NX_OP_POLL, .arg = events};
-        struct nx_op drop = {.handle = handle, .code = NX_OP_CLOSE, .arg = NX_CLOSE_KEEP};
-        error = (int)nxi_op_run(worker, 0, &poll, deadline, true);
-        nxi_op_run(worker, 0, &drop, NX_FOREVER, false);
-    }
-    nxi_self()->current->pins--;
     return error;
 }

@@ -15,6 +15,7 @@
 #ifndef NEXUS_BASE_H
 #define NEXUS_BASE_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
