@@ -8,8 +8,8 @@
 #define NXI_PARAMS_MAX 64 /* entries of a plugin's table */
 
 /*
- * The values of the plugin's parameters: the given ones over the defaults. The strings are copied. 0; -ENOMEM; -EINVAL for
- * an unknown parameter or a value that isn't of its type, with a sentence that names what the plugin has.
+ * The values of the plugin's parameters: the given ones over the defaults. The strings are copied. 0; -ENOMEM; -EINVAL
+ * for an unknown parameter or a value that isn't of its type, with a sentence that names what the plugin has.
  */
 int nxi_config_new(const struct nx_plugin *plugin, const struct nxi_spec_param *params, size_t count,
                    struct nx_config **ret_config, char *error, size_t error_size);

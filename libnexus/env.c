@@ -30,9 +30,7 @@ const struct nxi_env_variable nxi_env_variables[] = {
     VARIABLE("NEXUS_CPUS", cpus, "none", "cpus the workers are bound to: auto; none; or a list such as 0-3,6"),
     VARIABLE("NEXUS_PLUGIN_PATH", plugin_path, "",
              "absolute directories of plugins, looked in before the installed one"),
-    VARIABLE("NEXUS_SPIN", spin, "adaptive",
-             "longest spin of an idle worker before it sleeps, in microseconds; 0: off"),
-    VARIABLE("NEXUS_STALL_MS", stall_ms, "off", "report a task that holds its worker longer than this"),
+    VARIABLE("NEXUS_SPIN", spin, "auto", "longest spin of an idle worker before it sleeps, in microseconds; 0: off"),
     VARIABLE("NEXUS_LOG", log, "warn", "error; warn; info; debug"),
     {NULL, 0, NULL, NULL},
 };

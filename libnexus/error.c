@@ -22,7 +22,8 @@ const char *nx_strerror(int code)
         break;
     }
 #ifdef __GLIBC__
-    const char *text = strerrordesc_np(code); /* strerror's buffer may be shared by threads, and its text is translated */
+    const char *text =
+        strerrordesc_np(code); /* strerror's buffer may be shared by threads, and its text is translated */
 #else
     const char *text = strerror(code);
 #endif

@@ -40,8 +40,8 @@ static int add_directory(struct directories *directories, const char *path, size
     return 0;
 }
 
-/* Each directory of the path as it is and with what `make install` puts below it. Empty pieces, as a ':' too many leaves
- * them, mean nothing: the current directory least of all. */
+/* Each directory of the path as it is and with what `make install` puts below it. Empty pieces, as a ':' too many
+ * leaves them, mean nothing: the current directory least of all. */
 static int add_plugin_path(struct directories *directories, const char *plugin_path, const char *below, char *error,
                            size_t error_size)
 {

@@ -44,8 +44,8 @@ void nxi_found_list_clear(struct nxi_found_list *list);
 /* The built-in of that kind and name, or NULL. */
 const struct nx_plugin *nxi_find_builtin(uint32_t kind, const char *name);
 
-/* The file for a name: the first <name>.so or lib<name>.so in those directories. 0; -ENOENT with the directories that were
- * looked in; -ENOMEM; -EINVAL with a sentence about plugin_path. */
+/* The file for a name: the first <name>.so or lib<name>.so in those directories. 0; -ENOENT with the directories that
+ * were looked in; -ENOMEM; -EINVAL with a sentence about plugin_path. */
 int nxi_find_file(uint32_t kind, const char *plugin_path, const char *name, char **ret_path, char *error,
                   size_t error_size);
 

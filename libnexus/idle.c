@@ -22,8 +22,8 @@
  */
 #include "core.h"
 
-#define SEARCHING      UINT64_C(1)
-#define SLEEPING       (UINT64_C(1) << 32)
+#define SEARCHING UINT64_C(1)
+#define SLEEPING (UINT64_C(1) << 32)
 #define SPIN_DEFAULT_NS INT64_C(50000) /* about what waking a halted virtual cpu costs */
 #define SPIN_SCORE_MAX 8
 
@@ -229,8 +229,9 @@ static void sleep_now(struct nxi_worker *worker)
     nxi_dispatch(worker, worker->completions, count);
     for (uint32_t i = 0; worker->driver_count > 1 && i < worker->driver_count; i++)
         if (i != waiter)
-            nxi_dispatch(worker, worker->completions,
-                         worker->drivers[i].ops->poll(worker->drivers[i].ctx, worker->completions, NXI_COMPLETIONS_MAX));
+            nxi_dispatch(
+                worker, worker->completions,
+                worker->drivers[i].ops->poll(worker->drivers[i].ctx, worker->completions, NXI_COMPLETIONS_MAX));
 }
 
 static void park(struct nxi_worker *worker)

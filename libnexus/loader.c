@@ -1,13 +1,14 @@
 /*
  * From a path to a checked struct nx_plugin:
  *
- *     realpath → every directory and the file trusted → open, fstat → look into the file (peek.c): ELF, symbol, magic, ABI,
- *     kind → dlopen → same file still → dlsym, in this very object → the struct, its parameters, its table
+ *     realpath → every directory and the file trusted → open, fstat → look into the file (peek.c): ELF, symbol, magic,
+ *     ABI, kind → dlopen → same file still → dlsym, in this very object → the struct, its parameters, its table
  *
- * Why dlopen gets the path and not /proc/self/fd/N of the checked descriptor: the dynamic linker knows objects by name. A
- * second plugin that happens to get the same N would be answered with the first one; $ORIGIN, debuggers, profilers and
- * backtraces would show the number too. Nothing is lost by it: only root and this user can change what is at the path, by the
- * check just made, and a replacement between check and load (an upgrade) shows in device and inode afterwards.
+ * Why dlopen gets the path and not /proc/self/fd/N of the checked descriptor: the dynamic linker knows objects by name.
+ * A second plugin that happens to get the same N would be answered with the first one; $ORIGIN, debuggers, profilers
+ * and backtraces would show the number too. Nothing is lost by it: only root and this user can change what is at the
+ * path, by the check just made, and a replacement between check and load (an upgrade) shows in device and inode
+ * afterwards.
  */
 #define _GNU_SOURCE
 #include "loader.h"
@@ -25,8 +26,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define WRITABLE_BY_OTHERS (S_IWGRP | S_IWOTH)
 
 struct sentence {
     char *text;
@@ -86,27 +85,59 @@ int nxi_loader_symbol(const char *path, char *ret_symbol, size_t size)
 
 /* ---- trust ---- */
 
-/*
- * Root, this user, and whoever owns the C library: that one's code runs here already. Where root is not mapped into the user
- * namespace (unshare -U, sandboxes) the system's files all show the overflow id, and without the last rule none could be used.
- */
-static bool trusted_owner(uid_t uid)
+/* Whether the file at path, or a directory above it, is in the hands of the same user as the one described; by_group:
+ * can be written by the same group. */
+static bool is_in_same_hands(const char *path, const struct stat *described, bool by_group)
 {
-    Dl_info info;
-    struct stat st;
+    char above[PATH_MAX];
 
-    if (uid == 0 || uid == geteuid())
+    if (!realpath(path, above))
+        return false;
+    for (;;) { /* ends: each turn takes a component off */
+        struct stat st;
+
+        if (stat(*above ? above : "/", &st) < 0)
+            return false;
+        if (by_group ? (st.st_mode & S_IWGRP) && !(st.st_mode & S_ISVTX) && st.st_gid == described->st_gid
+                     : st.st_uid == described->st_uid)
+            return true;
+        if (!*above)
+            return false;
+        *strrchr(above, '/') = '\0';
+    }
+}
+
+/*
+ * Beside root and this user, those are trusted who could change the code that runs already: who has power over the file,
+ * or a directory above, of the program, of this library, of the C library. So a build tree works in a folder of another
+ * user or of a group, for programs of that tree alone; and so do the system's files where root is not mapped into the
+ * user namespace (unshare -U, sandboxes) and they all show the overflow id.
+ */
+static bool has_power_already(const struct stat *described, bool by_group)
+{
+    const uintptr_t code[] = {(uintptr_t)nxi_loader_open, (uintptr_t)getppid};
+    Dl_info info;
+
+    if (is_in_same_hands("/proc/self/exe", described, by_group))
         return true;
-    return dladdr((void *)(uintptr_t)getppid, &info) && info.dli_fname && info.dli_fname[0] == '/' &&
-           stat(info.dli_fname, &st) == 0 && st.st_uid == uid;
+    for (size_t i = 0; i < sizeof(code) / sizeof(code[0]); i++)
+        if (dladdr((void *)code[i], &info) && info.dli_fname && info.dli_fname[0] == '/' &&
+            is_in_same_hands(info.dli_fname, described, by_group))
+            return true;
+    return false;
 }
 
 static int check_owner(const char *what, const char *path, const struct stat *st, const struct sentence *sentence)
 {
-    if (!trusted_owner(st->st_uid))
-        return refuse(sentence, EACCES, "not trusted: %s%s belongs to user %u, neither root nor this user (%u)", what,
-                      path, (unsigned)st->st_uid, (unsigned)geteuid());
-    return 0;
+    if (st->st_uid == 0 || st->st_uid == geteuid() || has_power_already(st, false))
+        return 0;
+    return refuse(sentence, EACCES, "not trusted: %s%s belongs to user %u, neither root nor this user (%u)", what, path,
+                  (unsigned)st->st_uid, (unsigned)geteuid());
+}
+
+static bool is_writable_by_others(const struct stat *st)
+{
+    return (st->st_mode & S_IWOTH) || ((st->st_mode & S_IWGRP) && !has_power_already(st, true));
 }
 
 /* A directory others can write is harmless if they can't rename what is not theirs (sticky), and what comes next in the
@@ -121,7 +152,7 @@ static int check_directory(const char *path, const struct sentence *sentence)
     r = check_owner("the directory ", path, &st, sentence);
     if (r < 0)
         return r;
-    if ((st.st_mode & WRITABLE_BY_OTHERS) && !(st.st_mode & S_ISVTX))
+    if (!(st.st_mode & S_ISVTX) && is_writable_by_others(&st))
         return refuse(sentence, EACCES, "not trusted: others can write to the directory %s (chmod go-w)", path);
     return 0;
 }
@@ -155,7 +186,7 @@ static int check_file(const char *path, const struct stat *st, const struct sent
     r = check_owner("", path, st, sentence);
     if (r < 0)
         return r;
-    if (st->st_mode & WRITABLE_BY_OTHERS)
+    if (is_writable_by_others(st))
         return refuse(sentence, EACCES, "not trusted: others can write to it (chmod go-w %s)", path);
     return 0;
 }

@@ -1,6 +1,6 @@
 /*
- * Plugin files: deciding whether to trust them, loading them, checking what they say. Refusals are sentences without a final
- * stop, for nxi_select to put in context.
+ * Plugin files: deciding whether to trust them, loading them, checking what they say. Refusals are sentences without a
+ * final stop, for nxi_select to put in context.
  */
 #ifndef NXI_LOADER_H
 #define NXI_LOADER_H
@@ -33,8 +33,9 @@ int nxi_loader_look(const char *path, uint32_t kind, struct nxi_peek *ret_peek, 
 
 /*
  * Loads the plugin in the file at an absolute path, for good: nothing is ever unloaded. Trusts only regular files that,
- * like every directory above them, belong to root or to this user and can be written by nobody else; reads magic, ABI and
- * kind before any of the file's code runs. -ENOENT, -EACCES (not trusted), -ENOEXEC (not usable), -EMFILE, -ENFILE, -ENOMEM.
+ * like every directory above them, belong to root, to this user or to who could change the program anyway, and can be
+ * written by nobody else; reads magic, ABI and kind before any of the file's code runs. -ENOENT, -EACCES (not trusted),
+ * -ENOEXEC (not usable), -EMFILE, -ENFILE, -ENOMEM.
  */
 int nxi_loader_open(const char *path, uint32_t kind, const struct nx_plugin **ret_plugin, char *error,
                     size_t error_size);

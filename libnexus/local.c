@@ -2,8 +2,8 @@
 #include "core.h"
 #include <nexus/task.h>
 
-#define LOCAL_KEYS_MAX    64u
-#define LOCAL_PASSES_MAX  4 /* a destructor may set values again; as many rounds as POSIX has for threads */
+#define LOCAL_KEYS_MAX 64u
+#define LOCAL_PASSES_MAX 4 /* a destructor may set values again; as many rounds as POSIX has for threads */
 
 struct nxi_defer {
     struct nxi_defer *next;

@@ -11,15 +11,16 @@ noinst_LTLIBRARIES += libnexus/libnexus-core.la
 libnexus_libnexus_core_la_CPPFLAGS = $(AM_CPPFLAGS) -DNXI_PLUGIN_DIR=\"$(plugindir)\" -DNXI_VERSION=\"$(VERSION)\"
 libnexus_libnexus_core_la_LIBADD =
 nodist_libnexus_libnexus_core_la_SOURCES = libnexus/builtin.c
-libnexus_libnexus_core_la_SOURCES = libnexus/addr.c libnexus/config.c libnexus/config.h libnexus/core.h \
-	libnexus/cpus.c libnexus/cpus.h libnexus/env.c libnexus/env.h libnexus/error.c libnexus/fiber.c \
-	libnexus/fiber.h libnexus/find.c libnexus/find.h libnexus/fork.c libnexus/host.c libnexus/idle.c \
-	libnexus/inbox.c libnexus/join.c libnexus/listener.c libnexus/loader.c libnexus/loader.h libnexus/local.c \
-	libnexus/log.c libnexus/op.c libnexus/overflow.c libnexus/overflow.h libnexus/panic.c libnexus/peek.c \
-	libnexus/peek.h libnexus/runtime.c libnexus/second.c libnexus/select.c libnexus/select.h libnexus/serve.c \
-	libnexus/setup.c libnexus/setup.h libnexus/signal.c libnexus/slots.c libnexus/spec.c libnexus/spec.h \
-	libnexus/stack.c libnexus/stack.h libnexus/stream.c libnexus/task.c libnexus/time.c libnexus/timer.c \
-	libnexus/timer.h libnexus/util.h libnexus/waiter.c libnexus/worker.c
+libnexus_libnexus_core_la_SOURCES = libnexus/abi.c libnexus/addr.c libnexus/config.c libnexus/config.h \
+	libnexus/connect.c libnexus/core.h libnexus/cpus.c libnexus/cpus.h libnexus/env.c libnexus/env.h \
+	libnexus/error.c libnexus/fiber.c libnexus/fiber.h libnexus/find.c libnexus/find.h libnexus/fork.c \
+	libnexus/handle.c libnexus/host.c libnexus/idle.c libnexus/inbox.c libnexus/join.c libnexus/listener.c \
+	libnexus/loader.c libnexus/loader.h libnexus/local.c libnexus/log.c libnexus/op.c libnexus/overflow.c \
+	libnexus/overflow.h libnexus/panic.c libnexus/peek.c libnexus/peek.h libnexus/runtime.c libnexus/second.c \
+	libnexus/select.c libnexus/select.h libnexus/serve.c libnexus/setup.c libnexus/setup.h libnexus/signal.c \
+	libnexus/slots.c libnexus/spec.c libnexus/spec.h libnexus/stack.c libnexus/stack.h libnexus/stream.c \
+	libnexus/task.c libnexus/time.c libnexus/timer.c libnexus/timer.h libnexus/util.h libnexus/waiter.c \
+	libnexus/worker.c
 if FIBER_X86_64
 libnexus_libnexus_core_la_SOURCES += libnexus/fiber_x86_64.S
 endif

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FRAMES_MAX  48
+#define FRAMES_MAX 48
 #define MESSAGE_MAX 512
 
 static void put(const char *text)

@@ -102,8 +102,8 @@ static int open_contexts(struct nxi_worker *worker)
     for (uint32_t i = 0; i < runtime->driver_count; i++) {
         struct nxi_driver *driver = &worker->drivers[i];
         driver->ops = runtime->drivers[i].ops;
-        int error = driver->ops->ctx_open(runtime->drivers[i].instance, worker->index, &driver->ctx,
-                                          &worker->start_reason);
+        int error =
+            driver->ops->ctx_open(runtime->drivers[i].instance, worker->index, &driver->ctx, &worker->start_reason);
         if (error < 0) {
             close_contexts(worker);
             return error;
@@ -155,8 +155,7 @@ static void *worker_main(void *arg)
 bool nxi_worker_may_stop(struct nxi_worker *worker)
 {
     return NXI_UNLIKELY(atomic_load_explicit(&worker->runtime->phase, memory_order_acquire) == NXI_STOPPING) &&
-           worker->in_flight == worker->watch.armed &&
-           !atomic_load_explicit(&worker->inbox, memory_order_relaxed);
+           worker->in_flight == worker->watch.armed && !atomic_load_explicit(&worker->inbox, memory_order_relaxed);
 }
 
 /* Moves the runtime on once all workers that run have arrived. */
@@ -194,8 +193,10 @@ static int start_workers(struct nx_runtime *runtime, char *error, size_t error_s
         result = -pthread_create(&runtime->workers[started]->thread, NULL, worker_main, runtime->workers[started]);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (result < 0)
-        snprintf(error, error_size, "can't start worker thread %u of %u: %s; lower workers, or raise the limit of "
-                 "threads (ulimit -u)", started + 1, runtime->worker_count, nx_strerror(result));
+        snprintf(error, error_size,
+                 "can't start worker thread %u of %u: %s; lower workers, or raise the limit of "
+                 "threads (ulimit -u)",
+                 started + 1, runtime->worker_count, nx_strerror(result));
 
     pthread_mutex_lock(&runtime->lock);
     while (runtime->arrived < started)

@@ -3,9 +3,9 @@
  *
  *     find → load → domains → parameters → probe → open: runs, and is the choice
  *
- * where each step may say "unavailable" (this system, this build or these files can't: the next item may) or "wrong" (a bad
- * parameter, no memory, no descriptors: nothing else is tried, as it would hide the mistake or fail the same way). After the
- * list, "auto" goes on with all that is there by priority, then name. Each step leaves a line in why.
+ * where each step may say "unavailable" (this system, this build or these files can't: the next item may) or "wrong" (a
+ * bad parameter, no memory, no descriptors: nothing else is tried, as it would hide the mistake or fail the same way).
+ * After the list, "auto" goes on with all that is there by priority, then name. Each step leaves a line in why.
  */
 #define _GNU_SOURCE
 #include "select.h"

@@ -103,8 +103,8 @@ static nx_task enter(struct server *server, struct connection *connection)
     const nx_task_options options = {
         .size = sizeof(options), .worker_plus_1 = (int)connection->worker + 1, .stack_size = server->stack_size};
     atomic_fetch_add_explicit(&server->references, 1, memory_order_relaxed);
-    connection->task = nxi_spawn(server->runtime, &options, run_connection, connection, (void *)(uintptr_t)server->on_conn,
-                                 NXI_CTL_DETACHED | NXI_CTL_SERVED);
+    connection->task = nxi_spawn(server->runtime, &options, run_connection, connection,
+                                 (void *)(uintptr_t)server->on_conn, NXI_CTL_DETACHED | NXI_CTL_SERVED);
     if (connection->task > 0) {
         connection->next = server->connections;
         connection->link = &server->connections;
@@ -130,7 +130,8 @@ static void start_connection(struct server *server, nx_stream *stream)
     }
     if (task > 0)
         return;
-    nxi_log(server->runtime, NX_LOG_WARN, "a connection is dropped: its task can't be started: %s", nx_strerror((int)task));
+    nxi_log(server->runtime, NX_LOG_WARN, "a connection is dropped: its task can't be started: %s",
+            nx_strerror((int)task));
     if (connection)
         nxi_free(connection, sizeof(*connection));
     nx_close(stream);
@@ -228,8 +229,8 @@ static void tell_listening(nx_listener *listener, const nx_serve_options *option
         options->on_listen(&addr, arg);
 }
 
-int nx_serve(const char *addr, const nx_serve_options *given, intptr_t (*on_conn)(nx_stream *stream, void *arg), void *arg,
-             nx_time deadline)
+int nx_serve(const char *addr, const nx_serve_options *given, intptr_t (*on_conn)(nx_stream *stream, void *arg),
+             void *arg, nx_time deadline)
 {
     NXI_ENTRY(-ENOSYS);
     struct nxi_worker *worker = nxi_self();

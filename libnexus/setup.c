@@ -190,6 +190,8 @@ static int choose(struct nx_runtime *runtime, const nx_runtime_options *options,
         .log_arg = runtime,
     };
     int result = nxi_select(&request, &setup->net, error, size);
+    if (result == 0 && env->backend_file && request.pinned)
+        nxi_log(runtime, NX_LOG_WARN, "NEXUS_BACKEND_FILE is ignored: the program has pinned its backend");
     if (result == 0 && env->backend_file && !request.pinned) {
         request.domains = NX_DOMAIN_FILES;
         request.variable = "NEXUS_BACKEND_FILE";

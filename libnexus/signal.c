@@ -14,11 +14,11 @@
 #include <unistd.h>
 
 #define SIGNALS_MAX 64
-#define PIPES_MAX   64
+#define PIPES_MAX 64
 
-static _Atomic uint64_t pending; /* bit n - 1: signal n */
-static _Atomic int write_ends[PIPES_MAX];  /* descriptor + 1; 0: none */
-static _Atomic int handlers;               /* running now */
+static _Atomic uint64_t pending;          /* bit n - 1: signal n */
+static _Atomic int write_ends[PIPES_MAX]; /* descriptor + 1; 0: none */
+static _Atomic int handlers;              /* running now */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* for the rest */
 static int read_ends[PIPES_MAX];

@@ -12,11 +12,11 @@
 #include "core.h"
 #include <stdlib.h>
 
-#define SEGMENT_TASKS  1024u
-#define SEGMENTS_MAX   16384u      /* 16 M tasks */
+#define SEGMENT_TASKS 1024u
+#define SEGMENTS_MAX 16384u        /* 16 M tasks */
 #define GENERATION_MAX 0x7fffffffu /* ids are positive */
-#define CACHE_MAX      2048u       /* free headers a worker keeps */
-#define CACHE_BATCH    256u        /* moved between a worker and the common list at once */
+#define CACHE_MAX 2048u            /* free headers a worker keeps */
+#define CACHE_BATCH 256u           /* moved between a worker and the common list at once */
 
 static _Atomic(struct nxi_task *) segments[SEGMENTS_MAX];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* for the four below */
@@ -163,7 +163,8 @@ void nxi_tasks_release(struct nxi_worker *worker)
         shed(worker, worker->free_count);
 }
 
-void nxi_tasks_each(struct nx_runtime *runtime, void (*visit)(void *arg, struct nxi_task *task, uint64_t ctl), void *arg)
+void nxi_tasks_each(struct nx_runtime *runtime, void (*visit)(void *arg, struct nxi_task *task, uint64_t ctl),
+                    void *arg)
 {
     for (uint32_t slot = 0;; slot++) {
         struct nxi_task *task = slot_at(slot);

@@ -1,6 +1,6 @@
 /*
- * The grammar of NEXUS_BACKEND, NEXUS_SCHED and of the options of the same meaning; and words: quoting them in sentences,
- * finding the one that was meant.
+ * The grammar of NEXUS_BACKEND, NEXUS_SCHED and of the options of the same meaning; and words: quoting them in
+ * sentences, finding the one that was meant.
  *
  *     list = ["^"] item {"," item}      ^ negates the whole list; "auto" only last
  *     item = spec {"+" spec}            layers: reserved, an error until they exist

@@ -50,7 +50,6 @@ struct nxi_stack_cache {
         struct nxi_stack_list full;
     } classes[NXI_STACK_CLASSES];
     int64_t live_count; /* gets less puts; the sum over all caches is the number of stacks in use */
-    int64_t live_bytes;
 };
 
 enum nxi_stack_guards {

@@ -7,10 +7,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define nxi_container(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
-#define NXI_LIKELY(condition)   __builtin_expect(!!(condition), 1)
+#define nxi_container(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
+#define NXI_LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define NXI_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
-#define NXI_NOINLINE            __attribute__((noinline))
+#define NXI_NOINLINE __attribute__((noinline))
 
 /* In builds with --enable-enosys-hooks the public function named by NEXUS_TEST_ENOSYS fails, so that the suite can show
  * that each function is exercised. */

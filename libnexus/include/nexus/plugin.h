@@ -43,7 +43,7 @@ struct nx_plugin {
     uint32_t magic, size;          /* NX_PLUGIN_MAGIC, sizeof(struct nx_plugin) */
     uint16_t abi_major, abi_minor; /* NX_ABI_MAJOR, NX_ABI_MINOR */
     uint32_t kind;                 /* NX_PLUGIN_... */
-    const char *name;              /* as users write it: "epoll" */
+    const char *name;              /* as users write it, and as its file is called: "epoll" */
     const char *version;
     const char *summary;           /* one line */
     int32_t priority, reserved;    /* automatic choice: higher first, then by name; < 0: only when asked for */

@@ -1,0 +1,130 @@
+#!/bin/sh
+# nexus info on good and bad plugins: what is printed, what is chosen, and the exit status. Output: TAP.
+set -u
+nexus=${NXT_NEXUS:-$NXT_BUILD/tools/nexus}
+samples=$NXT_BUILD/tests/plugin/.libs/samples.so
+[ -x "$nexus" ] || { echo "$nexus is not built (--disable-tools, or jansson not found)"; exit 77; }
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+chmod 755 "$folder"
+for name in good better denied newer_minor fair; do
+    cp "$samples" "$folder/$name.so"
+done
+cp "$samples" "$folder/renamed.so"
+chmod 755 "$folder"/*.so
+for variable in $(env | sed -n 's/^\(NEXUS_[A-Z_]*\)=.*/\1/p'); do
+    unset "$variable"
+done
+export NEXUS_PLUGIN_PATH="$folder"
+# Neither what is built in nor what is installed has a say in what these cases choose.
+export NEXUS_BACKEND=better NEXUS_SCHED=fair
+
+cases=0
+# run STATUS ARGUMENT...: output in $out, what went to stderr in $err
+run() {
+    wanted=$1
+    shift
+    out=$("$nexus" "$@" 2>"$folder/stderr")
+    got=$?
+    err=$(cat "$folder/stderr")
+}
+# claim NAME PATTERN...: the status was right, and each pattern has a line of the output or of stderr
+claim() {
+    name=$1
+    shift
+    cases=$((cases + 1))
+    failed=
+    [ "$got" = "$wanted" ] || failed="status $got, not $wanted"
+    for pattern; do
+        printf '%s\n%s\n' "$out" "$err" | grep -Eq -e "$pattern" || failed="$failed; no line is like '$pattern'"
+    done
+    [ -z "$failed" ] && { echo "ok $cases - $name"; return; }
+    echo "not ok $cases - $name"
+    printf '%s\n%s\n%s\n' "$failed" "$out" "$err" | sed 's/^/# /'
+}
+
+run 0 info
+claim every_plugin_has_a_line_with_its_state \
+    "^driver +better +0\.1 +20 +chosen +$folder/better\.so$" \
+    "^driver +good +0\.1 +10 +usable +$folder/good\.so$" \
+    "^driver +denied +0\.1 +90 +unusable +$folder/denied\.so: sample_setup\(2\): EPERM \(the system forbids samples\)\. Set " \
+    "^driver +newer_minor +0\.2 +10 +refused +$folder/newer_minor\.so: it was built for plugin ABI 0\.2" \
+    "^unknown +renamed +- +- +refused +$folder/renamed\.so: it has no symbol nexus_plugin_renamed" \
+    "^scheduler +fair +0\.1 +10 +chosen " \
+    "^backend +better " "^scheduler +fair "
+
+run 0 info --why
+claim why_has_the_steps_of_each_decision '^  NEXUS_BACKEND=better$' "^  better \($folder/better\.so\): runs$" \
+    '^  chosen: better ' '^  NEXUS_SCHED=fair$'
+
+NEXUS_BACKEND=denied
+run 1 info --why
+claim strict_choice_that_cannot_run_fails_with_the_remedy '^  denied: sample_setup' \
+    "^nexus: NEXUS_BACKEND=denied: denied can't be used: .*Set kernel\.sample_disabled to 0$"
+
+NEXUS_BACKEND=denied,good
+run 0 info
+claim fallback_within_a_list_warns \
+    '^nexus: denied not used: .*\. Using good \(the next in the list\)\.$' '^driver +good +.* chosen '
+
+NEXUS_BACKEND=bettre
+run 1 info
+claim unknown_name_is_answered_with_the_nearest "did you mean 'better'\?"
+
+NEXUS_BACKEND=better
+export NEXUS_BAKCEND=secret
+run 0 info --env
+claim environment_shows_values_and_where_they_come_from '^NEXUS_BACKEND +better +environment$' \
+    '^NEXUS_WORKERS +auto +default$' "^NEXUS_PLUGIN_PATH +$folder +environment$" \
+    '^nexus: .*NEXUS_BAKCEND .*did you mean NEXUS_BACKEND\?'
+case $out$err in
+*secret*) got="0, and a stranger's value is printed" ;;
+esac
+claim other_peoples_values_are_never_printed
+unset NEXUS_BAKCEND
+
+run 0 info --caps
+claim capabilities_name_the_driver_that_would_not_open '^better: ENOSYS' '^denied: sample_setup\(2\): EPERM'
+
+NEXUS_BACKEND=good:entries=5:label=a%2Cb
+run 0 info --json --why --env
+claim json_has_what_was_asked_for '"version": ' '"plugin_abi": "0\.1"' '"name": "good"' '"why": \{' \
+    '"value": "good:entries=5:label=a%2Cb"' '"origin": "environment"' '"warnings": \[\]'
+case $out in
+*'"plugins"'*) got="0, and plugins nobody asked for" ;;
+esac
+claim json_has_nothing_else
+run 0 info --json
+claim json_of_plugins_has_their_reasons '"state": "refused"' '"reason": "sample_setup\(2\): EPERM ' '"abi": "0\.2"'
+NEXUS_BACKEND=nothing
+run 1 info --json
+claim json_has_the_error_where_nothing_runs '"error": "NEXUS_BACKEND=nothing: there is no backend'
+NEXUS_BACKEND=good
+
+NEXUS_PLUGIN_PATH=plugins
+run 1 info
+claim relative_plugin_path_is_an_error "NEXUS_PLUGIN_PATH: 'plugins' begins with a relative path"
+NEXUS_PLUGIN_PATH=$folder
+
+run 2 inof
+claim unknown_command_is_answered_with_the_nearest "there is no command 'inof': did you mean 'info'\?"
+run 2
+claim no_command_is_wrong_usage '^usage: nexus COMMAND'
+run 2 info --nothing
+claim unknown_option_is_wrong_usage '^usage: nexus info'
+run 2 info extra
+claim stray_argument_is_wrong_usage "unexpected 'extra'"
+run 0 --help
+claim help_lists_the_commands '^  info '
+run 0 info --help
+claim help_of_a_command_lists_its_options '--caps'
+run 0 --version
+claim version_names_the_plugin_abi '^nexus .*, plugin ABI 0\.1$'
+if [ -c /dev/full ]; then
+    wanted=1
+    out=
+    err=$("$nexus" info 2>&1 >/dev/full)
+    got=$?
+    claim full_disk_is_a_failure "^nexus: can't write: "
+fi
+echo "1..$cases"

@@ -1,0 +1,600 @@
+/*
+ * nexus info. Everything is gathered into JSON values first; the tables for people are printed from those, so that both
+ * say the same. Plugins that are found are loaded and probed, which is what a program with this environment would do to
+ * those it considers.
+ */
+#define _GNU_SOURCE
+#include "config.h"
+#include "core.h"
+#include "env.h"
+#include "find.h"
+#include "loader.h"
+#include "nexus.h"
+#include "select.h"
+#include "spec.h"
+
+#include <getopt.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One choice that a program would make: of a backend, of another one for files, of a scheduler. */
+struct decision {
+    const char *what;
+    struct nxi_request request;
+    struct nxi_selection selection;
+    json_t *why;
+    char error[2048];
+    int result;
+    bool asked; /* files have a decision of their own only if there is a variable */
+};
+
+enum { NETWORK, FILES, SCHEDULER, DECISIONS };
+
+struct info {
+    struct nxi_env env;
+    struct decision decisions[DECISIONS];
+    struct nxi_found_list found[2];
+    json_t *warnings;
+};
+
+static void *checked(void *memory)
+{
+    if (!memory) {
+        fputs("nexus: out of memory\n", stderr);
+        exit(NEXUS_FAILED);
+    }
+    return memory;
+}
+
+/* Paths and values may be any bytes, and JSON is UTF-8. */
+static json_t *text(const char *bytes)
+{
+    json_t *string = json_string(bytes);
+    char *copy;
+
+    if (string)
+        return string;
+    copy = checked(strdup(bytes));
+    for (char *c = copy; *c; c++)
+        if ((unsigned char)*c >= 0x80)
+            *c = '?';
+    string = checked(json_string(copy));
+    free(copy);
+    return string;
+}
+
+static void set(json_t *object, const char *key, json_t *value)
+{
+    if (json_object_set_new(object, key, checked(value)) < 0)
+        checked(NULL);
+}
+
+static void add(json_t *array, json_t *value)
+{
+    if (json_array_append_new(array, checked(value)) < 0)
+        checked(NULL);
+}
+
+static const char *get(const json_t *object, const char *key)
+{
+    const char *string = json_string_value(json_object_get(object, key));
+
+    return string ? string : "";
+}
+
+/* ---- what would be chosen ---- */
+
+static json_t *warnings_of_decision; /* where log_line puts them: one decision is made at a time */
+
+static void log_line(void *arg, int level, const char *message)
+{
+    struct decision *decision = arg;
+
+    if (level == NX_LOG_DEBUG)
+        add(decision->why, text(message));
+    else
+        add(warnings_of_decision, text(message));
+}
+
+static void decide(struct info *info, struct decision *decision)
+{
+    decision->asked = true;
+    decision->why = checked(json_array());
+    decision->request.plugin_path = info->env.plugin_path;
+    decision->request.host = &nxi_host;
+    decision->request.log = log_line;
+    decision->request.log_arg = decision;
+    warnings_of_decision = info->warnings;
+    decision->result = nxi_select(&decision->request, &decision->selection, decision->error, sizeof(decision->error));
+}
+
+static void warn_near_miss(void *arg, const char *sentence)
+{
+    add(arg, text(sentence));
+}
+
+static void make_decisions(struct info *info)
+{
+    const struct nxi_env *env = &info->env;
+
+    info->decisions[NETWORK] = (struct decision){
+        .what = "backend",
+        .request = {.kind = NX_PLUGIN_DRIVER,
+                    .domains = NX_DOMAIN_NETWORK,
+                    .variable = env->backend_net ? "NEXUS_BACKEND_NET" : "NEXUS_BACKEND",
+                    .env_value = env->backend_net ? env->backend_net : env->backend},
+    };
+    info->decisions[FILES] = (struct decision){
+        .what = "file_backend",
+        .request = {.kind = NX_PLUGIN_DRIVER,
+                    .domains = NX_DOMAIN_FILES,
+                    .variable = "NEXUS_BACKEND_FILE",
+                    .env_value = env->backend_file},
+    };
+    info->decisions[SCHEDULER] = (struct decision){
+        .what = "scheduler",
+        .request = {.kind = NX_PLUGIN_SCHEDULER, .variable = "NEXUS_SCHED", .env_value = env->sched},
+    };
+    nxi_env_warn_near_misses(warn_near_miss, info->warnings);
+    for (int i = 0; i < DECISIONS; i++)
+        if (i != FILES || env->backend_file)
+            decide(info, &info->decisions[i]);
+}
+
+static json_t *decisions_json(const struct info *info)
+{
+    json_t *object = checked(json_object());
+
+    for (int i = 0; i < DECISIONS; i++) {
+        const struct decision *decision = &info->decisions[i];
+        json_t *choice;
+
+        if (!decision->asked)
+            continue;
+        choice = checked(json_object());
+        if (decision->result == 0) {
+            set(choice, "name", text(decision->selection.plugin->name));
+            set(choice, "path", text(decision->selection.path));
+        } else {
+            set(choice, "error", text(decision->error));
+        }
+        set(object, decision->what, choice);
+    }
+    return object;
+}
+
+static json_t *why_json(const struct info *info)
+{
+    json_t *object = checked(json_object());
+
+    for (int i = 0; i < DECISIONS; i++)
+        if (info->decisions[i].asked)
+            set(object, info->decisions[i].what, json_deep_copy(info->decisions[i].why));
+    return object;
+}
+
+static void print_decisions(const json_t *chosen)
+{
+    const char *what;
+    json_t *choice;
+
+    json_object_foreach((json_t *)chosen, what, choice)
+    {
+        if (*get(choice, "error"))
+            printf("%-12s none: %s\n", what, get(choice, "error"));
+        else
+            printf("%-12s %s (%s)\n", what, get(choice, "name"),
+                   *get(choice, "path") ? get(choice, "path") : "built in");
+    }
+}
+
+static void print_why(const json_t *why)
+{
+    const char *what;
+    json_t *lines, *line;
+    size_t i;
+
+    json_object_foreach((json_t *)why, what, lines)
+    {
+        printf("%s\n", what);
+        json_array_foreach(lines, i, line) printf("  %s\n", json_string_value(line));
+    }
+}
+
+/* ---- plugins ---- */
+
+static bool is_chosen(const struct info *info, const struct nx_plugin *plugin)
+{
+    for (int i = 0; i < DECISIONS; i++)
+        if (info->decisions[i].selection.plugin == plugin)
+            return true;
+    return false;
+}
+
+static json_t *plugin_json(const struct info *info, const struct nxi_found *found, uint32_t kind)
+{
+    const struct nx_plugin *plugin = found->plugin;
+    json_t *object = checked(json_object());
+    const char *state = "usable", *reason = "";
+    char sentence[2048];
+
+    if (found->shadowed) {
+        state = "shadowed";
+        reason = "an earlier one has its name";
+    } else if (found->error < 0) {
+        state = "refused";
+        reason = found->refusal;
+    } else if (nxi_select_try(found->path, kind, &nxi_host, &plugin, sentence, sizeof(sentence)) < 0) {
+        state = plugin ? "unusable" : "refused";
+        reason = sentence;
+    } else if (is_chosen(info, plugin)) {
+        state = "chosen";
+    }
+    set(object, "kind", text(found->kind ? nxi_kind_name(found->kind) : "unknown"));
+    set(object, "name", text(found->name));
+    set(object, "abi", found->kind ? json_sprintf("%u.%u", found->abi_major, found->abi_minor) : json_null());
+    set(object, "priority", found->kind ? json_integer(found->priority) : json_null());
+    set(object, "state", text(state));
+    set(object, "path", text(found->path));
+    set(object, "reason", text(reason));
+    if (plugin && !found->shadowed && found->error == 0) {
+        set(object, "version", text(plugin->version ? plugin->version : ""));
+        set(object, "summary", text(plugin->summary ? plugin->summary : ""));
+    }
+    return object;
+}
+
+static const uint32_t kinds[2] = {NX_PLUGIN_DRIVER, NX_PLUGIN_SCHEDULER};
+
+static int find(struct info *info)
+{
+    for (int i = 0; i < 2; i++) {
+        char error[512];
+
+        if (nxi_find_all(kinds[i], info->env.plugin_path, &info->found[i], error, sizeof(error)) < 0) {
+            fprintf(stderr, "nexus: %s\n", error);
+            return NEXUS_FAILED;
+        }
+    }
+    return NEXUS_OK;
+}
+
+static json_t *plugins_json(const struct info *info)
+{
+    json_t *array = checked(json_array());
+
+    for (int i = 0; i < 2; i++)
+        for (size_t k = 0; k < info->found[i].count; k++) {
+            const struct nxi_found *found = &info->found[i].items[k];
+
+            if (i == 0 || found->kind != 0) /* what is of no kind is in both lists */
+                add(array, plugin_json(info, found, kinds[i]));
+        }
+    return array;
+}
+
+static void print_plugins(const json_t *plugins)
+{
+    json_t *plugin;
+    size_t i;
+
+    printf("%-10s %-14s %-5s %-5s %-9s %s\n", "KIND", "NAME", "ABI", "PRIO", "STATE", "WHERE, WHY NOT");
+    json_array_foreach((json_t *)plugins, i, plugin)
+    {
+        char priority[24] = "-";
+
+        if (json_is_integer(json_object_get(plugin, "priority")))
+            snprintf(priority, sizeof(priority), "%d", (int)json_integer_value(json_object_get(plugin, "priority")));
+        printf("%-10s %-14s %-5s %-5s %-9s %s%s%s\n", get(plugin, "kind"), get(plugin, "name"),
+               *get(plugin, "abi") ? get(plugin, "abi") : "-", priority, get(plugin, "state"),
+               *get(plugin, "path") ? get(plugin, "path") : "built in", *get(plugin, "reason") ? ": " : "",
+               get(plugin, "reason"));
+    }
+}
+
+/* ---- capabilities ---- */
+
+static const char *const op_names[NX_OP_COUNT] = {
+    [NX_OP_NOP] = "nop",           [NX_OP_ACCEPT] = "accept", [NX_OP_CONNECT] = "connect",
+    [NX_OP_READ] = "read",         [NX_OP_WRITE] = "write",   [NX_OP_WRITEV] = "writev",
+    [NX_OP_SHUTDOWN] = "shutdown", [NX_OP_CLOSE] = "close",   [NX_OP_POLL] = "poll",
+};
+
+static const struct {
+    uint32_t flag;
+    const char *name;
+} flag_names[] = {
+    {NX_OP_NOWAIT, "nowait"},     {NX_OP_MULTISHOT, "multishot"}, {NX_OP_LOAN, "loan"},
+    {NX_OP_ZEROCOPY, "zerocopy"}, {NX_OP_INJECT, "inject"},       {NX_OP_LINK, "link"},
+};
+
+static const char *level_name(uint32_t level)
+{
+    return level == NX_CAP_NATIVE ? "native" : level == NX_CAP_INLINE ? "inline" : "no";
+}
+
+static json_t *capability_json(const struct nx_driver_ops *ops, struct nx_driver *driver, uint32_t code)
+{
+    struct nx_capability capability = {.size = sizeof(capability)};
+    json_t *object = checked(json_object()), *flags = checked(json_array()), *emulated = checked(json_array());
+    int r = NXI_HAS(ops, capability) ? ops->capability(driver, code, &capability) : -ENOTSUP;
+    char reason[sizeof(capability.reason) + 1];
+
+    snprintf(reason, sizeof(reason), "%.*s", (int)sizeof(capability.reason),
+             r < 0 ? "the driver doesn't say" : capability.reason);
+    set(object, "op", text(op_names[code]));
+    set(object, "level", text(r < 0 ? "unknown" : level_name(capability.level)));
+    for (size_t i = 0; i < sizeof(flag_names) / sizeof(flag_names[0]); i++)
+        if (r >= 0 && capability.flags & flag_names[i].flag)
+            add(flags, text(flag_names[i].name));
+    /* The one thing a program can see of all drivers alike: the core submits one accept after the other. */
+    if (r >= 0 && code == NX_OP_ACCEPT && capability.level != NX_CAP_NO && !(capability.flags & NX_OP_MULTISHOT))
+        add(emulated, text("multishot"));
+    set(object, "flags", flags);
+    set(object, "emulated", emulated);
+    set(object, "reason", text(reason));
+    return object;
+}
+
+/* The instance the capabilities are asked of has the parameters of the environment if that chooses this driver. */
+static json_t *driver_caps(const struct info *info, const struct nx_plugin *plugin, json_t *object)
+{
+    const struct nx_driver_ops *ops = plugin->ops;
+    const struct nx_config *config = NULL;
+    struct nx_config *own = NULL;
+    struct nx_driver *driver;
+    struct nx_reason reason = {0};
+    char sentence[1024];
+    json_t *list;
+    int r;
+
+    for (int i = 0; i < DECISIONS; i++)
+        if (info->decisions[i].selection.plugin == plugin)
+            config = info->decisions[i].selection.config;
+    if (!config && nxi_config_new(plugin, NULL, 0, &own, sentence, sizeof(sentence)) < 0)
+        checked(NULL);
+    r = ops->open(&nxi_host, config ? config : own, 1, &driver, &reason);
+    if (r < 0) {
+        nxi_reason_text(&reason, r, sentence, sizeof(sentence));
+        set(object, "error", text(sentence));
+    } else {
+        list = checked(json_array());
+        for (uint32_t code = 0; code < NX_OP_COUNT; code++)
+            add(list, capability_json(ops, driver, code));
+        set(object, "ops", list);
+        ops->close(driver);
+    }
+    nxi_config_free(own);
+    return object;
+}
+
+static json_t *caps_json(const struct info *info)
+{
+    json_t *array = checked(json_array());
+
+    for (size_t i = 0; i < info->found[0].count; i++) {
+        const struct nxi_found *found = &info->found[0].items[i];
+        const struct nx_plugin *plugin = found->plugin;
+        char sentence[2048];
+        json_t *object;
+
+        if (found->shadowed || found->error < 0)
+            continue;
+        object = checked(json_object());
+        set(object, "name", text(found->name));
+        if (nxi_select_try(found->path, NX_PLUGIN_DRIVER, &nxi_host, &plugin, sentence, sizeof(sentence)) < 0)
+            set(object, "error", text(sentence));
+        else
+            driver_caps(info, plugin, object);
+        add(array, object);
+    }
+    return array;
+}
+
+static void print_words(const json_t *words, const char *between)
+{
+    json_t *word;
+    size_t i;
+
+    json_array_foreach((json_t *)words, i, word) printf("%s%s", i ? between : "", json_string_value(word));
+}
+
+static void print_caps(const json_t *caps)
+{
+    json_t *driver, *op;
+    size_t i, k;
+
+    json_array_foreach((json_t *)caps, i, driver)
+    {
+        printf("%s%s%s\n", get(driver, "name"), *get(driver, "error") ? ": " : "", get(driver, "error"));
+        json_array_foreach(json_object_get(driver, "ops"), k, op)
+        {
+            const json_t *flags = json_object_get(op, "flags"), *emulated = json_object_get(op, "emulated");
+
+            printf("  %-9s %-7s", get(op, "op"), get(op, "level"));
+            if (json_array_size(flags) > 0) {
+                fputs(" with ", stdout);
+                print_words(flags, ", ");
+            }
+            if (json_array_size(emulated) > 0) {
+                fputs("; emulated by the core: ", stdout);
+                print_words(emulated, ", ");
+            }
+            printf("%s%s%s\n", *get(op, "reason") ? " (" : "", get(op, "reason"), *get(op, "reason") ? ")" : "");
+        }
+    }
+}
+
+/* ---- environment ---- */
+
+static json_t *env_json(const struct info *info)
+{
+    json_t *array = checked(json_array());
+
+    for (const struct nxi_env_variable *variable = nxi_env_variables; variable->name; variable++) {
+        const char *value = nxi_env_value(&info->env, variable);
+        const char *set_to = getenv(variable->name);
+        json_t *object = checked(json_object());
+
+        set(object, "name", text(variable->name));
+        set(object, "value", value ? text(value) : json_null());
+        set(object, "origin",
+            text(value                                       ? "environment"
+                 : info->env.privileged && set_to && *set_to ? "ignored: privileged"
+                                                             : "default"));
+        set(object, "default", text(variable->default_value));
+        set(object, "help", text(variable->help));
+        add(array, object);
+    }
+    return array;
+}
+
+static void print_env(const json_t *env)
+{
+    json_t *variable;
+    size_t i;
+
+    json_array_foreach((json_t *)env, i, variable)
+    {
+        const char *value =
+            json_is_null(json_object_get(variable, "value")) ? get(variable, "default") : get(variable, "value");
+
+        printf("%-20s %-24s %s\n%-20s   %s\n", get(variable, "name"), *value ? nxi_quote(value).text : "(none)",
+               get(variable, "origin"), "", get(variable, "help"));
+    }
+}
+
+/* ---- the command ---- */
+
+#define SHOW_PLUGINS 1u
+#define SHOW_WHY 2u
+#define SHOW_CAPS 4u
+#define SHOW_ENV 8u
+
+static json_t *gather(const struct info *info, unsigned show)
+{
+    json_t *all = checked(json_object());
+
+    set(all, "version", text(nx_version()));
+    set(all, "plugin_abi", json_sprintf("%d.%d", NX_ABI_MAJOR, NX_ABI_MINOR));
+    if (show & SHOW_PLUGINS)
+        set(all, "plugins", plugins_json(info));
+    set(all, "chosen", decisions_json(info));
+    if (show & SHOW_WHY)
+        set(all, "why", why_json(info));
+    if (show & SHOW_CAPS)
+        set(all, "capabilities", caps_json(info));
+    if (show & SHOW_ENV)
+        set(all, "environment", env_json(info));
+    json_incref(info->warnings);
+    set(all, "warnings", info->warnings);
+    return all;
+}
+
+static void print_all(const json_t *all, unsigned show)
+{
+    json_t *warning;
+    size_t i;
+
+    if (show & SHOW_PLUGINS) {
+        print_plugins(json_object_get(all, "plugins"));
+        putchar('\n');
+        print_decisions(json_object_get(all, "chosen"));
+    }
+    if (show & SHOW_WHY)
+        print_why(json_object_get(all, "why"));
+    if (show & SHOW_CAPS)
+        print_caps(json_object_get(all, "capabilities"));
+    if (show & SHOW_ENV)
+        print_env(json_object_get(all, "environment"));
+    fflush(stdout);
+    json_array_foreach(json_object_get(all, "warnings"), i, warning)
+        fprintf(stderr, "nexus: %s\n", json_string_value(warning));
+}
+
+static int show_info(unsigned show, bool json)
+{
+    struct info *info = checked(calloc(1, sizeof(*info)));
+    json_t *all;
+    int status;
+
+    nxi_env_read(&info->env);
+    info->warnings = checked(json_array());
+    status = find(info);
+    if (status == NEXUS_OK) {
+        make_decisions(info);
+        all = gather(info, show);
+        if (!json)
+            print_all(all, show);
+        else if (json_dumpf(all, stdout, JSON_INDENT(2)) == 0)
+            putchar('\n');
+        json_decref(all);
+    }
+    for (int i = 0; i < DECISIONS; i++) {
+        struct decision *decision = &info->decisions[i];
+
+        if (decision->asked && decision->result < 0)
+            status = NEXUS_FAILED;
+        if (decision->asked && decision->result < 0 && !json && !(show & SHOW_PLUGINS))
+            fprintf(stderr, "nexus: %s\n", decision->error);
+        nxi_selection_clear(&decision->selection);
+        json_decref(decision->why);
+    }
+    json_decref(info->warnings);
+    nxi_found_list_clear(&info->found[0]);
+    nxi_found_list_clear(&info->found[1]);
+    free(info);
+    return status;
+}
+
+static int usage(FILE *to, int status)
+{
+    fputs("usage: nexus info [--why] [--caps] [--env] [--json]\n\n"
+          "Loads and probes the plugins that are there, and tells which would be chosen in this environment.\n\n"
+          "  --why   how the choice was made, step by step\n"
+          "  --caps  what each driver can do, by operation\n"
+          "  --env   every variable, its value and where that comes from\n"
+          "  --json  the same as JSON\n\n"
+          "Exit status 1: with this environment no program would start.\n",
+          to);
+    return status;
+}
+
+int nexus_info(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"why", no_argument, NULL, 'w'},  {"caps", no_argument, NULL, 'c'}, {"env", no_argument, NULL, 'e'},
+        {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
+    };
+    unsigned show = 0;
+    bool json = false;
+    int option;
+
+    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+        switch (option) {
+        case 'w':
+            show |= SHOW_WHY;
+            break;
+        case 'c':
+            show |= SHOW_CAPS;
+            break;
+        case 'e':
+            show |= SHOW_ENV;
+            break;
+        case 'j':
+            json = true;
+            break;
+        case 'h':
+            return usage(stdout, NEXUS_OK);
+        default:
+            return usage(stderr, NEXUS_USAGE);
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "nexus info: unexpected '%s'\n", nxi_quote(argv[optind]).text);
+        return usage(stderr, NEXUS_USAGE);
+    }
+    return show_info(show ? show : SHOW_PLUGINS, json);
+}

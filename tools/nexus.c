@@ -1,0 +1,86 @@
+/* nexus(1): finds the subcommand. */
+#define _GNU_SOURCE
+#include "nexus.h"
+#include "spec.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <nexus/base.h>
+#include <nexus/plugin.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help;
+} commands[] = {
+    {"info", nexus_info, "plugins, what would be chosen and why, capabilities, environment"},
+};
+
+#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
+
+static int usage(FILE *to, int status)
+{
+    fputs("usage: nexus COMMAND [OPTION...]\n\n", to);
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].help);
+    fputs("\n  --help     this; nexus COMMAND --help: that command's options\n"
+          "  --version  of this program and of the plugin ABI\n",
+          to);
+    return status;
+}
+
+static int unknown(const char *word)
+{
+    const char *names[COMMAND_COUNT], *near;
+
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        names[i] = commands[i].name;
+    near = nxi_nearest(word, names, COMMAND_COUNT);
+    fprintf(stderr, "nexus: there is no command '%s'%s%s%s; nexus --help lists them\n", nxi_quote(word).text,
+            near ? ": did you mean '" : "", near ? near : "", near ? "'?" : "");
+    return NEXUS_USAGE;
+}
+
+static int run(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {NULL, 0, NULL, 0},
+    };
+
+    switch (getopt_long(argc, argv, "+hV", options, NULL)) { /* one decides, whatever follows it */
+    case -1:
+        break;
+    case 'h':
+        return usage(stdout, NEXUS_OK);
+    case 'V':
+        printf("nexus %s, plugin ABI %d.%d\n", nx_version(), NX_ABI_MAJOR, NX_ABI_MINOR);
+        return NEXUS_OK;
+    default:
+        return usage(stderr, NEXUS_USAGE);
+    }
+    argc -= optind;
+    argv += optind;
+    optind = 0; /* the subcommand parses anew */
+    if (argc == 0)
+        return usage(stderr, NEXUS_USAGE);
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        if (strcmp(argv[0], commands[i].name) == 0)
+            return commands[i].run(argc, argv);
+    return unknown(argv[0]);
+}
+
+int main(int argc, char **argv)
+{
+    int status = run(argc, argv);
+
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "nexus: can't write: %s\n", strerror(errno));
+        return NEXUS_FAILED;
+    }
+    return status;
+}

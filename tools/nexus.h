@@ -1,0 +1,12 @@
+/* The nexus program: a file per subcommand. Exit status: 0 done, 1 it can't be done or doesn't hold, 2 wrong usage. */
+#ifndef NEXUS_TOOL_H
+#define NEXUS_TOOL_H
+
+#define NEXUS_OK 0
+#define NEXUS_FAILED 1
+#define NEXUS_USAGE 2
+
+/* Each gets the arguments from the subcommand's name on, and returns the exit status. */
+int nexus_info(int argc, char **argv);
+
+#endif
