@@ -17,7 +17,7 @@ cp "$helper" "$folder/helper"
 run() {
     setpriv --reuid=$user --regid=$other --clear-groups env NEXUS_BACKEND=epoll NEXUS_BACKEND_NET=epoll \
         NEXUS_BACKEND_FILE=epoll NEXUS_SCHED=local NEXUS_WORKERS=1 NEXUS_CPUS=none NEXUS_PLUGIN_PATH=/tmp NEXUS_SPIN=0 \
-        NEXUS_STALL_MS=1 NEXUS_LOG=debug NEXUS_BAKCEND=epoll "$folder/helper"
+        NEXUS_LOG=debug NEXUS_BAKCEND=epoll "$folder/helper"
 }
 chmod 755 "$folder/helper"
 plain=$(run)
