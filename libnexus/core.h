@@ -141,6 +141,8 @@ struct nxi_worker {
     struct nx_ready *stolen;  /* what steal gave, to be run next */
     struct nx_ready *starved; /* tasks for which there was no memory for a stack */
     struct nxi_timer starved_timer;
+    struct nxi_timer decay_timer; /* runs while stacks_left: tasks have ended since the last decay (idle.c) */
+    bool stacks_left;
     bool dispatching;   /* completions[] is being read */
     int32_t spin_score; /* > 0: spinning before parking has paid lately */
     bool searching;     /* counted as a searcher in runtime->idle */
@@ -276,6 +278,7 @@ uint32_t nxi_expire(struct nxi_worker *worker);
 nx_time nxi_worker_now(const struct nxi_worker *worker);
 
 /* idle.c */
+void nxi_idle_init(struct nxi_worker *worker);
 void nxi_idle(struct nxi_worker *worker);
 void nxi_wake_one(struct nx_runtime *runtime);
 void nxi_stop_searching(struct nxi_worker *worker); /* it has found something to run */

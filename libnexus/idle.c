@@ -26,10 +26,12 @@
 #define SLEEPING (UINT64_C(1) << 32)
 #define SPIN_DEFAULT_NS INT64_C(50000) /* about what waking a halted virtual cpu costs */
 #define SPIN_SCORE_MAX 8
+#define DECAY_NS INT64_C(1000000000)
 
+/* With one worker too: what plain threads inject is nobody's until it is taken. */
 static bool shares_work(const struct nx_runtime *runtime)
 {
-    return runtime->worker_count > 1 && NXI_HAS(runtime->sched_ops, steal);
+    return NXI_HAS(runtime->sched_ops, steal) || NXI_HAS(runtime->sched_ops, inject);
 }
 
 /* ---- waking ---- */
@@ -109,7 +111,7 @@ static bool start_searching(struct nxi_worker *worker)
 
 static bool steal(struct nxi_worker *worker)
 {
-    if (!shares_work(worker->runtime) || !start_searching(worker))
+    if (!NXI_HAS(worker->sched_ops, steal) || !start_searching(worker))
         return false;
     struct nx_ready *ready = worker->sched_ops->steal(worker->sched, worker->index);
     if (!ready)
@@ -234,8 +236,28 @@ static void sleep_now(struct nxi_worker *worker)
                 worker->drivers[i].ops->poll(worker->drivers[i].ctx, worker->completions, NXI_COMPLETIONS_MAX));
 }
 
+/* Stacks that tasks have left behind go back to the system by and by. The timer runs only while there are some. */
+static void decay_stacks(struct nxi_timer *timer)
+{
+    struct nxi_worker *worker = nxi_container(timer, struct nxi_worker, decay_timer);
+    worker->stacks_left = nxi_stack_decay(&worker->stacks);
+}
+
+static void plan_decay(struct nxi_worker *worker)
+{
+    if (NXI_LIKELY(!worker->stacks_left) || nxi_timer_active(&worker->decay_timer))
+        return;
+    nxi_timer_start(&worker->wheel, &worker->decay_timer, nxi_time_add(nxi_worker_now(worker), DECAY_NS));
+}
+
+void nxi_idle_init(struct nxi_worker *worker)
+{
+    nxi_timer_init(&worker->decay_timer, decay_stacks);
+}
+
 static void park(struct nxi_worker *worker)
 {
+    plan_decay(worker);
     if (atomic_exchange(&worker->state, NXI_WORKER_IDLE) == NXI_WORKER_NOTIFIED) {
         atomic_exchange(&worker->state, NXI_WORKER_RUNNING);
         return;

@@ -197,6 +197,7 @@ static void after_end(struct nxi_worker *worker, void *arg)
 {
     nxi_fiber_forget(&worker->dead);
     nxi_stack_put(&worker->stacks, arg);
+    worker->stacks_left = true;
     if (NXI_UNLIKELY(worker->starved != NULL))
         starved_again(&worker->starved_timer);
 }
@@ -349,6 +350,7 @@ void nxi_worker_init(struct nxi_worker *worker, struct nx_runtime *runtime, uint
     worker->sched_ops = runtime->sched_ops;
     worker->sched = runtime->sched;
     nxi_timer_init(&worker->starved_timer, starved_again);
+    nxi_idle_init(worker);
 }
 
 void nxi_worker_loop(struct nxi_worker *worker)
