@@ -106,9 +106,7 @@ static _Atomic int guards = NXI_GUARDS_NONE;
 static _Atomic size_t mprotect_left; /* each costs two mappings */
 static _Atomic(void (*)(const char *)) warn_callback;
 static atomic_bool warned;
-#ifdef STACK_VALGRIND
 static bool on_valgrind;
-#endif
 
 /*
  * Finding out
@@ -485,6 +483,15 @@ __attribute__((noinline, cold, noreturn)) static void die_overwritten(void)
     abort();
 }
 
+/* To memcheck what is below the stack pointer is out of bounds; the tripwire and the canary are. */
+__attribute__((noinline, cold)) static void tell_valgrind(const struct nxi_stack *stack)
+{
+#ifdef STACK_VALGRIND
+    VALGRIND_MAKE_MEM_DEFINED(stack->low, (char *)stack - stack->low);
+#endif
+    (void)stack;
+}
+
 /* The task's frames were not unwound, so their poison is still there. */
 __attribute__((no_sanitize("address"))) static bool tripwire_intact(const struct nxi_stack *stack)
 {
@@ -503,20 +510,14 @@ __attribute__((no_sanitize("address"))) bool nxi_stack_overflowed(const struct n
     const uint64_t *canary = (const uint64_t *)stack->low;
     uint64_t damage = 0;
 
+    if (__builtin_expect(on_valgrind, 0))
+        tell_valgrind(stack);
     if ((stack->flags & (FLAG_GUARDED | FLAG_PARKED_DEEP)) == FLAG_GUARDED && tripwire_intact(stack))
         return false;
     for (size_t i = 0; i < LINE_WORDS; i++)
         damage |= canary[i];
     return damage != 0;
 }
-
-#ifdef STACK_VALGRIND
-/* To memcheck what is below the stack pointer is out of bounds; that includes the tripwire. */
-__attribute__((noinline, cold)) static void tell_valgrind(struct nxi_stack *stack)
-{
-    VALGRIND_MAKE_MEM_DEFINED(stack->low, (char *)stack - stack->low);
-}
-#endif
 
 static inline void forget_poison(struct nxi_stack *stack)
 {
@@ -526,11 +527,8 @@ static inline void forget_poison(struct nxi_stack *stack)
     __asan_unpoison_memory_region(stack->low, size);
     __lsan_unregister_root_region(stack->low, size);
 #endif
-#ifdef STACK_VALGRIND
     if (__builtin_expect(on_valgrind, 0))
         tell_valgrind(stack);
-#endif
-    (void)stack;
 }
 
 void nxi_stack_put(struct nxi_stack_cache *cache, struct nxi_stack *stack)
