@@ -83,7 +83,7 @@ struct nxi_cold {
     void *big_arg; /* a copied argument larger than arg_copy */
     size_t big_arg_size;
     struct nxi_fpenv fpenv;
-    bool ending; /* its function has returned or panicked: a panic from here on aborts */
+    bool ending; /* it has panicked: a panic from here on aborts */
 };
 
 /* Somebody who waits for another's doing: a task or a plain thread (waiter.c). Lives on the waiter's stack. */
@@ -315,6 +315,7 @@ void nxi_watch_close(struct nxi_worker *worker); /* nothing else is in flight */
 /* stream.c, handle.c, connect.c, listener.c, signal.c */
 int nxi_stream_new(struct nxi_worker *worker, uint32_t driver, nx_handle handle, nx_stream **ret_stream);
 void nxi_stream_own(nx_stream *stream, struct nxi_worker *worker);
+struct nxi_worker *nxi_stream_owner(const nx_stream *stream);                        /* NULL: none yet */
 void nxi_handle_close(struct nxi_worker *worker, uint32_t driver, nx_handle handle); /* one that no stream has */
 int nxi_socket(const struct nxi_driver *driver, const nx_addr *addr, nx_handle *ret_handle);
 int nxi_set_option(const struct nxi_driver *driver, nx_handle handle, uint32_t option, int64_t value);

@@ -303,6 +303,22 @@ static int by_priority(const void *left, const void *right)
     return a->shadowed != b->shadowed ? a->shadowed - b->shadowed : strcmp(a->path, b->path);
 }
 
+int nxi_find_add(struct nxi_found_list *list, uint32_t kind, const char *path)
+{
+    const char *base = strrchr(path, '/');
+    char *directory = base ? strndup(path, (size_t)(base - path)) : NULL;
+    size_t count = list->count;
+    int r;
+
+    if (!base)
+        return -EINVAL;
+    r = directory ? add_file(list, kind, directory, base + 1) : -ENOMEM;
+    free(directory);
+    if (r == 0 && list->count > count)
+        list->items[count].shadowed = false; /* asked for by its path, it is taken whatever its name */
+    return r;
+}
+
 int nxi_find_all(uint32_t kind, const char *plugin_path, struct nxi_found_list *ret_list, char *error,
                  size_t error_size)
 {

@@ -41,6 +41,9 @@ int nxi_find_all(uint32_t kind, const char *plugin_path, struct nxi_found_list *
                  size_t error_size);
 void nxi_found_list_clear(struct nxi_found_list *list);
 
+/* Adds the file at an absolute path, unless it is in the list already. -EINVAL, -ENOMEM, -EMFILE, -ENFILE. */
+int nxi_find_add(struct nxi_found_list *list, uint32_t kind, const char *path);
+
 /* The built-in of that kind and name, or NULL. */
 const struct nx_plugin *nxi_find_builtin(uint32_t kind, const char *name);
 

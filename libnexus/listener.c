@@ -252,9 +252,11 @@ static void arm_later(struct nx_listener *listener)
 
 /* ---- accepting ---- */
 
-static int make_stream(struct nxi_worker *worker, nx_handle handle, nx_stream **ret_stream)
+static int make_stream(struct nxi_worker *worker, struct nxi_worker *home, nx_handle handle, nx_stream **ret_stream)
 {
     int error = nxi_stream_new(worker, 0, handle, ret_stream);
+    if (error == 0 && driver_of(worker)->ops->affinity == NX_AFFINITY_PINNED)
+        nxi_stream_own(*ret_stream, home);
     if (error < 0)
         nxi_handle_close(worker, 0, handle);
     return error;
@@ -340,11 +342,10 @@ int nx_accept(nx_listener *listener, nx_stream **ret_stream, nx_time deadline)
     }
     atomic_fetch_add_explicit(&listener->references, 1, memory_order_relaxed);
     int64_t result = deadline == NX_POLL ? try_accept(listener, worker) : wait_accept(listener, worker, deadline);
+    struct nxi_worker *home = listener->home;
     unreference(listener);
-    worker = nxi_self();
-    nxi_charge(worker);
-    worker = nxi_self();
-    return result < 0 ? (int)result : make_stream(worker, (nx_handle)result, ret_stream);
+    nxi_charge(nxi_self());
+    return result < 0 ? (int)result : make_stream(nxi_self(), home, (nx_handle)result, ret_stream);
 }
 
 /* ---- closing ---- */
@@ -491,6 +492,8 @@ static int make_listener(struct nxi_worker *worker, nx_handle handle, nx_listene
     listener->handle = handle;
     listener->last = &listener->first;
     listener->accept.done = accept_done;
+    if (driver_of(worker)->ops->affinity == NX_AFFINITY_PINNED)
+        listener->home = worker;
     atomic_init(&listener->references, 1);
     pthread_mutex_init(&listener->lock, NULL);
     nxi_timer_init(&listener->retry, retry_fired);

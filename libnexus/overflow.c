@@ -94,7 +94,8 @@ static void report(size_t stack_size)
     add_task(&text);
     add(&text, " overflowed its ");
     add_number(&text, stack_size >> 10);
-    add(&text, " KiB stack\nnexus: give it more with .stack_size in its nx_task_options, or all tasks in nx_options\n");
+    add(&text, " KiB stack\nnexus: give it more with .stack_size in its nx_task_options, or all tasks in "
+               "nx_runtime_options\n");
     ignored = write(STDERR_FILENO, text.bytes, text.length);
     (void)ignored;
 }

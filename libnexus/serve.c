@@ -99,7 +99,9 @@ static uint32_t least_loaded(const struct server *server)
 static nx_task enter(struct server *server, struct connection *connection)
 {
     pthread_mutex_lock(&server->lock);
-    connection->worker = least_loaded(server);
+    /* A driver that ties connections to a context has chosen already. */
+    const struct nxi_worker *home = nxi_stream_owner(connection->stream);
+    connection->worker = home ? home->index : least_loaded(server);
     const nx_task_options options = {
         .size = sizeof(options), .worker_plus_1 = (int)connection->worker + 1, .stack_size = server->stack_size};
     atomic_fetch_add_explicit(&server->references, 1, memory_order_relaxed);

@@ -178,12 +178,18 @@ static int64_t settle(const struct stream_op *op, int reason)
     return op->closed ? -EBADF : reason < 0 ? reason : -ECANCELED;
 }
 
+/* A half-close is not cut off by a cancel: it doesn't wait for the peer. */
+static bool heeds_cancel(const struct nx_op *op)
+{
+    return op->code != NX_OP_SHUTDOWN;
+}
+
 static NXI_NOINLINE int64_t run_waiting(struct nxi_worker *worker, struct nx_stream *stream, struct stream_op *op,
                                         nx_time deadline)
 {
     link_op(stream, op);
     nxi_waiter_init(&op->waiter, worker);
-    int reason = nxi_waiter_wait(&op->waiter, deadline, true);
+    int reason = nxi_waiter_wait(&op->waiter, deadline, heeds_cancel(&op->base.op));
     if (reason < 0) {
         ops_of(stream)->cancel(ctx_of(stream, worker), &op->base.op);
         nxi_waiter_wait(&op->waiter, NX_FOREVER, false);
@@ -271,7 +277,7 @@ static NXI_NOINLINE int64_t run_there(struct nxi_worker *worker, struct nxi_work
     nxi_waiter_init(&op.waiter, worker);
     op.waiter.node.run = request_arrived;
     nxi_post(owner, &op.waiter.node);
-    int reason = nxi_waiter_wait(&op.waiter, deadline, true);
+    int reason = nxi_waiter_wait(&op.waiter, deadline, heeds_cancel(what));
     if (reason < 0) {
         cancel_there(worker, &op);
         nxi_waiter_wait(&op.waiter, NX_FOREVER, false);
@@ -285,7 +291,7 @@ static NXI_NOINLINE int64_t run_there(struct nxi_worker *worker, struct nxi_work
 static int64_t run(struct nx_stream *stream, struct nx_op *what, nx_time deadline)
 {
     struct nxi_worker *worker = nxi_self();
-    if (nxi_task_cancelled(worker->current) && what->code != NX_OP_SHUTDOWN) {
+    if (heeds_cancel(what) && nxi_task_cancelled(worker->current)) {
         nxi_charge(worker);
         return -ECANCELED;
     }
@@ -520,6 +526,11 @@ int nxi_stream_new(struct nxi_worker *worker, uint32_t driver, nx_handle handle,
     return 0;
 }
 
+struct nxi_worker *nxi_stream_owner(const nx_stream *stream)
+{
+    return owner_of(stream);
+}
+
 /* The driver's context has already tied the handle to this worker. */
 void nxi_stream_own(nx_stream *stream, struct nxi_worker *worker)
 {
@@ -542,6 +553,8 @@ int nx_stream_from_fd(int fd, nx_stream **ret_stream)
     if (error < 0)
         return error;
     error = nxi_stream_new(worker, 0, handle, ret_stream);
+    if (error == 0 && driver->ops->affinity == NX_AFFINITY_PINNED)
+        nxi_stream_own(*ret_stream, worker);
     if (error < 0) {
         struct nx_op keep = {.handle = handle, .code = NX_OP_CLOSE, .arg = NX_CLOSE_KEEP};
         nxi_op_run(worker, 0, &keep, NX_FOREVER, false);

@@ -118,11 +118,23 @@ static int wait_thread(struct nxi_waiter *waiter, nx_time deadline)
     return woken ? 0 : -ETIMEDOUT;
 }
 
-/* When to look again: the deadline, or the end of a shield behind which a cancel waits. */
+/* When to look again: the deadline, or the end of the shield behind which a cancel waits. */
 static nx_time look_again(struct nxi_task *task, nx_time deadline, bool heed_cancel)
 {
-    nx_time shield = heed_cancel && task->cold ? task->cold->shield : 0;
-    return shield > 0 && shield < deadline ? shield : deadline;
+    if (NXI_LIKELY(!heed_cancel || !(atomic_load_explicit(&task->ctl, memory_order_relaxed) & NXI_CTL_CANCEL)))
+        return deadline;
+    nx_time shield = task->cold ? task->cold->shield : deadline;
+    return shield < deadline ? shield : deadline;
+}
+
+/* A cancel that comes while the timer runs may bring the time to look again forward. */
+static void start_timer(struct nxi_waiter *waiter, nx_time until)
+{
+    struct nxi_wheel *wheel = &waiter->worker->wheel;
+    if (nxi_timer_active(&waiter->timer) && waiter->timer.deadline == until)
+        return;
+    nxi_timer_stop(wheel, &waiter->timer);
+    nxi_timer_start(wheel, &waiter->timer, until);
 }
 
 static int wait_task(struct nxi_waiter *waiter, nx_time deadline, bool heed_cancel)
@@ -143,8 +155,8 @@ static int wait_task(struct nxi_waiter *waiter, nx_time deadline, bool heed_canc
                 break;
             }
         }
-        if (until != NX_FOREVER && !nxi_timer_active(&waiter->timer))
-            nxi_timer_start(&worker->wheel, &waiter->timer, until);
+        if (until != NX_FOREVER)
+            start_timer(waiter, until);
         nxi_park(worker);
     }
     if (nxi_timer_active(&waiter->timer))

@@ -361,8 +361,8 @@ void nxi_worker_loop(struct nxi_worker *worker)
         if (worker->turn <= 0) { /* there may be more: look at the world without waiting */
             nxi_poll_drivers(worker);
             nxi_expire(worker);
-        } else if (nxi_expire(worker) == 0) {
-            nxi_idle(worker);
+        } else if (nxi_expire(worker) == 0 && !nxi_worker_may_stop(worker)) {
+            nxi_idle(worker); /* not after the last message has been dealt with: nobody would ring again */
         }
     }
 }

@@ -2,8 +2,8 @@
  * nexus/base.h: what every other header stands on: linkage, time, error codes.
  *
  * Conventions of the whole API
- *  - int and ssize_t results: >= 0 is success, < 0 is -errno or -NX_E...; nx_strerror() prints both. errno is never read
- *    nor written: compilers keep its address across a task switch.
+ *  - int and ssize_t results: >= 0 is success, < 0 is -errno or -NX_E...; nx_strerror() prints both. errno means
+ *    nothing after a call: compilers keep its address across a task switch.
  *  - ret_x output parameters are untouched on failure.
  *  - [parks] may suspend the calling task, never its thread. Such a call takes an absolute deadline, last: NX_FOREVER
  *    waits; NX_POLL tries once and never parks (-EAGAIN); a deadline in the past tries once, then gives -ETIMEDOUT.
@@ -54,7 +54,7 @@ typedef int64_t nx_time;
 #define NX_EPANIC 10002  /* the task panicked; nx_join_message() has its message */
 #define NX_EFORKED 10003 /* the process is a fork(2)ed child; exec or _exit */
 
-/* The text of a result of this library, negative or not: "Connection refused", "not called from a task". Static. */
+/* The text of a result of this library, negative or not: "Connection refused", "Not called from a task". Static. */
 NX_API const char *nx_strerror(int code);
 
 /* The library's version, "0.1.0". Static. */

@@ -12,7 +12,7 @@
  *     the buffer is the caller's again when submit returns. ZEROCOPY: the buffer stays the driver's until RELEASED.
  *     LOAN: the driver lends memory, its borrower's until loan_return.)
  *  4. A context (struct nx_ctx) belongs to the worker that opened it: only that thread calls anything that takes it,
- *     wake aside. The instance (struct nx_driver) is shared by all workers.
+ *     wake, name and export_fd aside. The instance (struct nx_driver) is shared by all workers.
  *  5. A handle is used by one context at a time: the core sees to it that no op of it is in flight, and calls release
  *     on the old context, before another context uses it. Its first use after creation may be on any context.
  *  6. NX_OP_CLOSE is submitted when no op of that handle is in flight. From its submission the handle is dead.
@@ -92,7 +92,8 @@ struct nx_completion { /* 32 bytes */
 /* Which contexts may use a handle. */
 #define NX_AFFINITY_FREE 0u   /* any, at once; release is absent */
 #define NX_AFFINITY_REBIND 1u /* one at a time; release lets it go */
-#define NX_AFFINITY_PINNED 2u /* the one it was made on; the core forwards ops there */
+#define NX_AFFINITY_PINNED                                                                                             \
+    2u /* the one it was made on (accepted: the one that accepted); the core forwards ops there */
 
 #define NX_CAP_NO 0u
 #define NX_CAP_NATIVE 1u /* waits in the driver without holding anything else up */
@@ -149,7 +150,7 @@ struct nx_driver_ops {
     uint32_t (*poll)(struct nx_ctx *ctx, struct nx_completion *out, uint32_t max);
     int (*arm)(struct nx_ctx *ctx);
     void (*disarm)(struct nx_ctx *ctx);
-    /* Sleeps until a completion, a wake or the time (host->now's clock; NX_FOREVER); may return early with nothing. NULL: this
+    /* Sleeps until a completion, a wake or the time (of this driver's now, else of host->now; NX_FOREVER); may return early with nothing. NULL: this
      * driver can't wait, another one does. */
     uint32_t (*wait)(struct nx_ctx *ctx, struct nx_completion *out, uint32_t max, nx_time until);
     /* Any thread, from ctx_open's return until ctx_close; async-signal-safe, idempotent. */

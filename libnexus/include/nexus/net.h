@@ -29,6 +29,7 @@ NX_API int nx_addr_parse(const char *text, nx_addr *ret_addr);
 /* The same text back, cut to size and terminated. Its full length, or -EINVAL. [threads] */
 NX_API int nx_addr_format(const nx_addr *addr, char *ret_text, size_t size);
 
+/* Both belong to the runtime they were made in: used from a task of another one they give -EXDEV. */
 typedef struct nx_listener nx_listener;
 typedef struct nx_stream nx_stream;
 
@@ -48,6 +49,7 @@ typedef struct nx_connect_options {
 
 /* Binds and listens; sets SO_REUSEADDR; a stale Unix socket file is an error. -EINVAL, -EADDRINUSE, ... In a task. */
 NX_API int nx_listen(const char *addr, const nx_listen_options *options, nx_listener **ret_listener);
+/* Where it listens, with the port that 0 became. [threads] */
 NX_API int nx_listener_addr(const nx_listener *listener, nx_addr *ret_addr);
 
 /*
@@ -56,12 +58,13 @@ NX_API int nx_listener_addr(const nx_listener *listener, nx_addr *ret_addr);
  * cpu until there is room; with NX_POLL that error is returned. -EBADF when the listener is closed meanwhile. [parks]
  */
 NX_API int nx_accept(nx_listener *listener, nx_stream **ret_stream, nx_time deadline);
+/* Connects to an address; the earlier of deadline and options->timeout_ns counts. -ECONNREFUSED, -ETIMEDOUT, ... [parks] */
 NX_API int nx_connect(const char *addr, const nx_connect_options *options, nx_stream **ret_stream, nx_time deadline);
 
 /*
  * Transfers return what moved: read at least a byte, 0 is end of stream; read_exact, write and writev all of it unless
- * end of stream, deadline, cancel or an error came after some bytes, and then that is what the next call returns. < 0
- * only if nothing moved. A stream may be read by one task while another writes; any worker may use it, one at a time per
+ * end of stream, deadline, cancel or an error came after some bytes; the next call then finds the same, an error
+ * that the system reports only once included. < 0 only if nothing moved. A stream may be read by one task while another writes; any worker may use it, one at a time per
  * direction is best. Never raises SIGPIPE: -EPIPE. TCP_NODELAY is on. buf is the driver's until the call returns. [parks]
  */
 NX_API ssize_t nx_read(nx_stream *stream, void *buf, size_t len, nx_time deadline);
@@ -72,6 +75,8 @@ NX_API ssize_t nx_writev(nx_stream *stream, const struct iovec *iov, int count, 
 #define NX_SHUT_READ 0
 #define NX_SHUT_WRITE 1
 #define NX_SHUT_BOTH 2
+/* Ends one direction or both; NX_SHUT_WRITE lets the peer read end of stream. Doesn't wait for the peer and works in a
+ * cancelled task. -ENOTCONN. */
 NX_API int nx_shutdown(nx_stream *stream, int how);
 
 /*
@@ -82,6 +87,7 @@ NX_API int nx_shutdown(nx_stream *stream, int how);
 NX_API int nx_close(nx_stream *stream);
 NX_API int nx_listener_close(nx_listener *listener);
 
+/* The address at the other end. -ENOTCONN; -ENOTSUP, -ENOTSOCK for what has none. [threads] */
 NX_API int nx_stream_peer(const nx_stream *stream, nx_addr *ret_addr);
 
 /* A stream from a connected socket, a pipe or a terminal; the stream owns fd from then on, and on failure not. */

@@ -13,7 +13,7 @@ typedef struct nx_runtime nx_runtime;
 #define NX_PIN_SCHED 2u
 #define NX_PIN_WORKERS 4u /* options.workers and options.cpus */
 
-#define NX_NO_SIGSEGV 1u /* leave SIGSEGV alone: a stack overflow then dies without its sentence */
+#define NX_NO_SIGSEGV 1u /* leave SIGSEGV and SIGBUS alone: a stack overflow then dies without its sentence */
 
 enum nx_panic_policy { NX_PANIC_ABORT, NX_PANIC_ISOLATE };
 enum nx_log_level { NX_LOG_ERROR, NX_LOG_WARN, NX_LOG_INFO, NX_LOG_DEBUG };

@@ -38,8 +38,8 @@ typedef struct nx_task_options {
 } nx_task_options;
 
 /*
- * Starts a task on the calling task's runtime; it runs when the caller parks or yields, not before. The result is
- * its id, to be joined or detached exactly once. From a plain thread: -NX_ENOTASK. -ENOMEM; then arg is still the
+ * Starts a task on the calling task's runtime: when the caller parks, or at once on another worker under a scheduler that
+ * steals. The result is its id, to be joined or detached exactly once. From a plain thread: -NX_ENOTASK. -ENOMEM; then arg is still the
  * caller's. From then on arg belongs to the task, even when it is cancelled before it starts: it still runs.
  */
 NX_API NX_MUST_USE nx_task nx_spawn(nx_task_fn fn, void *arg);
@@ -81,7 +81,8 @@ NX_API bool nx_cancelled(void);
 
 /*
  * Until the given time cancellation is not seen by this task, so that clean-up may wait; 0 ends the shield, NX_FOREVER
- * keeps it. Returns the previous value, to be put back. Outside a task: 0.
+ * keeps it. Returns the previous value, to be put back. Outside a task, or when there is no memory for it: 0, and there
+ * is no shield.
  */
 NX_API nx_time nx_shield(nx_time until);
 
