@@ -248,6 +248,20 @@ static json_t *plugin_json(const struct info *info, const struct nxi_found *foun
 
 static const uint32_t kinds[2] = {NX_PLUGIN_DRIVER, NX_PLUGIN_SCHEDULER};
 
+/* Plugins that a list names by their path are nowhere else to be found. */
+static void find_named(struct info *info, int which, const char *value)
+{
+    struct nxi_spec_list list;
+    char error[512];
+
+    if (!value || nxi_spec_parse(value, &list, error, sizeof(error)) < 0)
+        return; /* the decision says what is wrong with it */
+    for (size_t i = 0; i < list.count; i++)
+        if (list.items[i].is_path)
+            nxi_find_add(&info->found[which], kinds[which], list.items[i].name);
+    nxi_spec_clear(&list);
+}
+
 static int find(struct info *info)
 {
     for (int i = 0; i < 2; i++) {
@@ -258,6 +272,10 @@ static int find(struct info *info)
             return NEXUS_FAILED;
         }
     }
+    find_named(info, 0, info->env.backend);
+    find_named(info, 0, info->env.backend_net);
+    find_named(info, 0, info->env.backend_file);
+    find_named(info, 1, info->env.sched);
     return NEXUS_OK;
 }
 
