@@ -54,17 +54,15 @@ static int connect_handle(struct nxi_worker *worker, nx_handle handle, const nx_
 int nx_connect(const char *addr, const nx_connect_options *given, nx_stream **ret_stream, nx_time deadline)
 {
     NXI_ENTRY(-ENOSYS);
-    struct nxi_worker *worker = nxi_self();
-    nx_connect_options options = {.size = 0};
+    struct nxi_worker *worker = nxi_in_task();
+    nx_connect_options options;
     nx_addr where;
     nx_handle handle;
     int error;
     if (!worker)
         return nxi_no_task();
-    if (!ret_stream || (given && (given->size < sizeof(size_t) || given->size > sizeof(options))))
+    if (!ret_stream || nxi_options_copy(&options, sizeof(options), given) < 0)
         return -EINVAL;
-    if (given)
-        memcpy(&options, given, given->size);
     error = nx_addr_parse(addr, &where);
     if (error < 0)
         return error;

@@ -70,7 +70,7 @@ struct nxi_task {
     uint8_t flags;
     uint8_t pins; /* waits that tie a migratable task to its worker */
     uint32_t stack_size;
-    char arg_copy[48];
+    _Alignas(16) char arg_copy[48];
 };
 
 /* What few tasks need. */
@@ -138,7 +138,8 @@ struct nxi_worker {
     struct nxi_fiber loop, dead;
     struct nxi_wheel wheel;
     struct nxi_stack_cache stacks;
-    struct nx_ready *stolen;  /* what steal gave, to be run next */
+    struct nx_ready *stolen; /* what steal gave, to be run next */
+    nx_time starved_told;
     struct nx_ready *starved; /* tasks for which there was no memory for a stack */
     struct nxi_timer starved_timer;
     struct nxi_timer decay_timer; /* runs while stacks_left: tasks have ended since the last decay (idle.c) */
@@ -215,6 +216,9 @@ struct nxi_op {
 /* The calling thread's worker, or NULL. Not inlined: its address of thread-local storage must not be kept over a switch. */
 struct nxi_worker *nxi_self(void);
 
+/* The same for a call that must be made by a task: NULL also in what the worker's own loop calls, a log function say. */
+struct nxi_worker *nxi_in_task(void);
+
 /* Hands an operation to the worker's driver. 1: completed inline; 0: op->done will be called. -EAGAIN, only from inside a
  * done function: no room, try again from the inbox. */
 int nxi_submit(struct nxi_worker *worker, uint32_t driver, struct nxi_op *op, struct nx_completion *ret_inline);
@@ -232,6 +236,10 @@ static inline struct nxi_task *nxi_task_of(struct nx_ready *ready)
 {
     return nxi_container(ready, struct nxi_task, ready);
 }
+
+/* Reads an options struct: zeros for NULL and for what an older caller doesn't have; -EINVAL for a size that can't be, or
+ * for something set that this library doesn't know. */
+int nxi_options_copy(void *ret_options, size_t known_size, const void *given);
 
 /* ---- between the files ---- */
 
@@ -319,6 +327,7 @@ struct nxi_worker *nxi_stream_owner(const nx_stream *stream);                   
 void nxi_handle_close(struct nxi_worker *worker, uint32_t driver, nx_handle handle); /* one that no stream has */
 int nxi_socket(const struct nxi_driver *driver, const nx_addr *addr, nx_handle *ret_handle);
 int nxi_set_option(const struct nxi_driver *driver, nx_handle handle, uint32_t option, int64_t value);
+void nxi_listener_one_by_one(nx_listener *listener);  /* accepts only what somebody waits for */
 void nxi_listeners_close(struct nx_runtime *runtime); /* those that nobody has closed */
 void nxi_signals_restore(void);                       /* the last runtime is gone */
 

@@ -1,4 +1,4 @@
-/* error.c: codes to text, and the version. */
+/* error.c: codes to text, the version, options structs of other versions. */
 #include "core.h"
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +34,21 @@ const char *nx_version(void)
 {
     NXI_ENTRY(NULL);
     return NXI_VERSION;
+}
+
+int nxi_options_copy(void *ret_options, size_t known_size, const void *given)
+{
+    size_t size = given ? *(const size_t *)given : 0;
+    memset(ret_options, 0, known_size);
+    if (!given)
+        return 0;
+    if (size < sizeof(size_t) || size > known_size + 4096)
+        return -EINVAL;
+    for (size_t i = known_size; i < size; i++)
+        if (((const char *)given)[i])
+            return -EINVAL;
+    memcpy(ret_options, given, size < known_size ? size : known_size);
+    return 0;
 }
 
 #ifdef NXI_ENOSYS_HOOKS

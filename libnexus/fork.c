@@ -22,6 +22,12 @@ NXI_NOINLINE struct nxi_worker *nxi_self(void)
     return worker;
 }
 
+struct nxi_worker *nxi_in_task(void)
+{
+    struct nxi_worker *worker = nxi_self();
+    return worker && worker->current ? worker : NULL;
+}
+
 void nxi_self_set(struct nxi_worker *worker)
 {
     this_worker = worker;

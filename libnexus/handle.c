@@ -42,7 +42,7 @@ void nxi_handle_close(struct nxi_worker *worker, uint32_t driver, nx_handle hand
 int nx_fd_wait(int fd, unsigned events, nx_time deadline)
 {
     NXI_ENTRY(-ENOSYS);
-    struct nxi_worker *worker = nxi_self();
+    struct nxi_worker *worker = nxi_in_task();
     if (!worker)
         return nxi_no_task();
     if (events == 0 || events & ~(NX_READABLE | NX_WRITABLE))

@@ -75,9 +75,11 @@ static int wait_for_end(struct nxi_worker *worker, struct nxi_task *task, nx_tim
 int nx_join(nx_task id, intptr_t *ret_result, nx_time deadline)
 {
     NXI_ENTRY(-ENOSYS);
-    struct nxi_worker *worker = nxi_self();
+    struct nxi_worker *worker = nxi_in_task();
     if (!worker && nxi_forked())
         return -NX_EFORKED;
+    if (!worker && nxi_self())
+        return -NX_ENOTASK; /* a worker's own thread can't be blocked */
     uint64_t ctl;
     struct nxi_task *task = nxi_task_find(id, &ctl);
     if (!task)
@@ -90,9 +92,10 @@ int nx_join(nx_task id, intptr_t *ret_result, nx_time deadline)
     if (!(ctl & NXI_CTL_DONE)) {
         error = worker && nxi_task_cancelled(worker->current) ? -ECANCELED : deadline == NX_POLL ? -EAGAIN : 0;
         if (error < 0) {
+            bool undone = unclaim(task);
             if (worker)
                 nxi_charge(worker);
-            if (unclaim(task))
+            if (undone)
                 return error;
         } else {
             error = wait_for_end(worker, task, deadline);
@@ -109,6 +112,8 @@ int nx_join_message(nx_task id, char *ret_message, size_t size)
     NXI_ENTRY(-ENOSYS);
     if (nxi_forked())
         return -NX_EFORKED;
+    if (!ret_message && size > 0)
+        return -EINVAL;
     uint64_t ctl;
     struct nxi_task *task = nxi_task_find(id, &ctl);
     if (!task)
@@ -130,9 +135,9 @@ int nx_detach(nx_task id)
     int error = claim(task, &ctl);
     if (error < 0)
         return error;
-    if ((ctl & (NXI_CTL_PANICKED | NXI_CTL_SEEN)) == NXI_CTL_PANICKED)
-        nxi_panic_unjoined(task);
     uint64_t old = atomic_fetch_or_explicit(&task->ctl, NXI_CTL_DETACHED, memory_order_acq_rel);
+    if ((old & (NXI_CTL_PANICKED | NXI_CTL_SEEN)) == NXI_CTL_PANICKED)
+        nxi_panic_unjoined(task);
     if (old & NXI_CTL_DONE) /* else its end retires it */
         nxi_task_retire(task);
     return 0;

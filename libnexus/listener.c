@@ -20,6 +20,7 @@
 #define QUEUE_HIGH 256u
 #define QUEUE_SIZE (2 * QUEUE_HIGH) /* with room for what still arrives after the stop */
 #define RETRY_NS (5 * INT64_C(1000000))
+#define PASSES_MAX 16u
 
 struct nx_listener {
     struct nx_runtime *runtime;
@@ -31,10 +32,14 @@ struct nx_listener {
     struct nxi_waiter *first, **last;
     nx_handle queue[QUEUE_SIZE];
     uint32_t queued, head;
-    bool armed;   /* the accept is in flight */
-    bool arming;  /* a message to the home worker is under way */
-    bool starved; /* waiting for the retry timer */
-    bool told;    /* about that, in the log */
+    bool armed;      /* the accept is in flight */
+    bool arming;     /* a message to the home worker is under way */
+    bool starved;    /* waiting for the retry timer */
+    bool told;       /* about that, in the log */
+    bool polled;     /* somebody asked without waiting: one accept is wanted all the same */
+    bool single;     /* one accept per waiter: nothing is taken ahead */
+    int32_t tell;    /* the error that is still to be told */
+    uint32_t passes; /* connections lost or trouble of the network in a row */
     bool closed;
     struct nxi_op accept;
     struct nxi_op close_op;
@@ -108,13 +113,29 @@ static bool passing(int64_t error)
            error == -EPERM || error == -EAGAIN;
 }
 
-static void starve(struct nx_listener *listener, int64_t error)
+static void retry_later(struct nx_listener *listener)
 {
     listener->starved = true;
     nxi_timer_start(&listener->home->wheel, &listener->retry, nxi_time_add(nxi_worker_now(listener->home), RETRY_NS));
-    if (listener->told)
-        return;
+}
+
+static void starve(struct nx_listener *listener, int64_t error)
+{
+    retry_later(listener);
+    if (!listener->told)
+        listener->tell = (int32_t)error;
     listener->told = true;
+}
+
+/* Without the lock: the log function is the program's. */
+static void tell_starved(struct nx_listener *listener)
+{
+    pthread_mutex_lock(&listener->lock);
+    int32_t error = listener->tell;
+    listener->tell = 0;
+    pthread_mutex_unlock(&listener->lock);
+    if (error == 0)
+        return;
     nx_addr addr;
     char text[160] = "a listener";
     const struct nxi_driver *driver = driver_of(listener->home);
@@ -122,7 +143,7 @@ static void starve(struct nx_listener *listener, int64_t error)
         nx_addr_format(&addr, text, sizeof(text));
     nxi_log(listener->runtime, NX_LOG_WARN,
             "accept on %s: %s; connections wait until there is room (raise the limit of open files: ulimit -n)", text,
-            nx_strerror((int)error));
+            nx_strerror(error));
 }
 
 /* Gives a connection or an error to who has waited longest; the waiter is to be woken, NULL if it was queued. */
@@ -144,10 +165,16 @@ static void close_now(struct nx_listener *listener);
 /* What one result means; the waiter to be woken, or NULL. */
 static struct nxi_waiter *take(struct nx_listener *listener, int64_t result)
 {
-    if (result < 0 && (result == -ECANCELED || passing(result)))
+    if (result == -ECANCELED)
         return NULL;
+    listener->passes = result >= 0 ? 0 : listener->passes + 1;
+    if (passing(result)) {
+        if (listener->passes > PASSES_MAX && !listener->starved && !listener->closed)
+            retry_later(listener); /* it doesn't pass: EPERM of a security module, a network that is down */
+        return NULL;
+    }
     if (out_of_room(result)) {
-        if (!listener->closed)
+        if (!listener->closed && !listener->starved)
             starve(listener, result);
         return NULL;
     }
@@ -158,7 +185,7 @@ static struct nxi_waiter *take(struct nx_listener *listener, int64_t result)
 
 static bool wanted(const struct nx_listener *listener)
 {
-    return listener->first && !listener->armed && !listener->starved && !listener->closed;
+    return (listener->first || listener->polled) && !listener->armed && !listener->starved && !listener->closed;
 }
 
 static void arm_later(struct nx_listener *listener);
@@ -170,9 +197,10 @@ static struct nxi_waiter *arm(struct nx_listener *listener)
     struct nx_completion completion;
     struct nxi_waiter *waiter = NULL;
     while (wanted(listener) && !waiter) { /* ends: an inline result wakes a waiter, starves or arms */
-        listener->accept.op =
-            (struct nx_op){.handle = listener->handle, .code = NX_OP_ACCEPT, .flags = NX_OP_MULTISHOT};
+        listener->accept.op = (struct nx_op){
+            .handle = listener->handle, .code = NX_OP_ACCEPT, .flags = listener->single ? 0 : NX_OP_MULTISHOT};
         listener->armed = true;
+        listener->polled = false;
         int result = nxi_submit_once(home, 0, &listener->accept, &completion); /* no polling under the lock */
         if (result == 0)
             break;
@@ -197,6 +225,7 @@ static void arm_and_wake(struct nx_listener *listener)
         if (waiter)
             nxi_waiter_wake(waiter, NX_REASON_IO);
     } while (waiter);
+    tell_starved(listener);
 }
 
 static void accept_done(struct nxi_worker *worker, struct nxi_op *op, const struct nx_completion *completion)
@@ -213,6 +242,7 @@ static void accept_done(struct nxi_worker *worker, struct nxi_op *op, const stru
     pthread_mutex_unlock(&listener->lock);
     if (waiter)
         nxi_waiter_wake(waiter, NX_REASON_IO);
+    tell_starved(listener);
     if (closed)
         close_now(listener);
     else if (terminal)
@@ -262,31 +292,57 @@ static int make_stream(struct nxi_worker *worker, struct nxi_worker *home, nx_ha
     return error;
 }
 
-/* One try without waiting: the queue, then the kernel if this is the home worker. */
-static int64_t try_accept(struct nx_listener *listener, struct nxi_worker *worker)
+/* A connection that is there already: 0 if there is none; -EBADF. The lock is held. */
+static int64_t pop_or_closed(struct nx_listener *listener)
+{
+    return listener->closed ? -EBADF : (int64_t)pop_handle(listener);
+}
+
+static int64_t accept_now(struct nx_listener *listener, struct nxi_worker *worker)
 {
     struct nx_op op = {.handle = listener->handle, .code = NX_OP_ACCEPT};
+    int64_t result = -EAGAIN;
+    for (uint32_t i = 0; i < PASSES_MAX; i++) {
+        result = nxi_op_run(worker, 0, &op, NX_POLL, false);
+        if (result == -EAGAIN || !passing(result))
+            return result;
+    }
+    return -EAGAIN;
+}
+
+/* One try without waiting: the queue; then, on the home worker, the kernel; elsewhere it asks the home worker to accept, and
+ * the next try finds what that brings. */
+static int64_t try_accept(struct nx_listener *listener, struct nxi_worker *worker)
+{
     pthread_mutex_lock(&listener->lock);
     if (!listener->home)
         listener->home = worker;
-    nx_handle handle = pop_handle(listener);
+    int64_t result = pop_or_closed(listener);
     bool here = listener->home == worker, armed = listener->armed;
-    if (!handle && !here && !armed) {
-        /* Nobody is accepting there: the next try finds what this one asks for. */
-        arm_later(listener);
+    if (result == 0 && !here && !armed) {
+        listener->polled = true;
+        if (wanted(listener))
+            arm_later(listener);
     }
     pthread_mutex_unlock(&listener->lock);
-    if (handle)
-        return (int64_t)handle;
+    if (result != 0)
+        return result;
     if (!here)
         return -EAGAIN;
     if (!armed)
-        return nxi_op_run(worker, 0, &op, NX_POLL, false);
+        return accept_now(listener, worker);
     nxi_poll_drivers(worker);
     pthread_mutex_lock(&listener->lock);
-    handle = pop_handle(listener);
+    result = pop_or_closed(listener);
     pthread_mutex_unlock(&listener->lock);
-    return handle ? (int64_t)handle : -EAGAIN;
+    return result == 0 ? -EAGAIN : result;
+}
+
+/* By a deadline that has passed: -ETIMEDOUT where a poll says -EAGAIN. */
+static int64_t try_accept_late(struct nx_listener *listener, struct nxi_worker *worker)
+{
+    int64_t result = try_accept(listener, worker);
+    return result == -EAGAIN ? -ETIMEDOUT : result;
 }
 
 /* Takes one from the queue, or waits for one. */
@@ -329,7 +385,7 @@ static int64_t wait_accept(struct nx_listener *listener, struct nxi_worker *work
 int nx_accept(nx_listener *listener, nx_stream **ret_stream, nx_time deadline)
 {
     NXI_ENTRY(-ENOSYS);
-    struct nxi_worker *worker = nxi_self();
+    struct nxi_worker *worker = nxi_in_task();
     if (!worker)
         return nxi_no_task();
     if (!listener || !ret_stream)
@@ -341,7 +397,13 @@ int nx_accept(nx_listener *listener, nx_stream **ret_stream, nx_time deadline)
         return -ECANCELED;
     }
     atomic_fetch_add_explicit(&listener->references, 1, memory_order_relaxed);
-    int64_t result = deadline == NX_POLL ? try_accept(listener, worker) : wait_accept(listener, worker, deadline);
+    int64_t result;
+    if (deadline == NX_POLL)
+        result = try_accept(listener, worker);
+    else if (deadline != NX_FOREVER && deadline <= nx_now())
+        result = try_accept_late(listener, worker);
+    else
+        result = wait_accept(listener, worker, deadline);
     struct nxi_worker *home = listener->home;
     unreference(listener);
     nxi_charge(nxi_self());
@@ -369,8 +431,13 @@ static void close_now(struct nx_listener *listener)
     struct nxi_worker *home = listener->home;
     struct nx_completion completion;
     nx_handle handle;
-    while ((handle = pop_handle(listener)))
-        nxi_handle_close(home, 0, handle);
+    do {
+        pthread_mutex_lock(&listener->lock);
+        handle = pop_handle(listener);
+        pthread_mutex_unlock(&listener->lock);
+        if (handle)
+            nxi_handle_close(home, 0, handle);
+    } while (handle);
     listener->close_op =
         (struct nxi_op){.op = {.handle = listener->handle, .code = NX_OP_CLOSE}, .done = listener_closed};
     int result = nxi_submit(home, 0, &listener->close_op, &completion);
@@ -433,10 +500,15 @@ static void start_close(struct nx_listener *listener, struct nxi_worker *worker)
         nxi_post(home, &listener->close_node);
 }
 
+void nxi_listener_one_by_one(nx_listener *listener)
+{
+    listener->single = true; /* before the first accept */
+}
+
 int nx_listener_close(nx_listener *listener)
 {
     NXI_ENTRY(-ENOSYS);
-    struct nxi_worker *worker = nxi_self();
+    struct nxi_worker *worker = nxi_in_task();
     if (!listener)
         return 0;
     if (!worker)
@@ -511,17 +583,15 @@ static int make_listener(struct nxi_worker *worker, nx_handle handle, nx_listene
 int nx_listen(const char *addr, const nx_listen_options *given, nx_listener **ret_listener)
 {
     NXI_ENTRY(-ENOSYS);
-    struct nxi_worker *worker = nxi_self();
-    nx_listen_options options = {.size = 0};
+    struct nxi_worker *worker = nxi_in_task();
+    nx_listen_options options;
     nx_addr where;
     nx_handle handle;
     int error;
     if (!worker)
         return nxi_no_task();
-    if (!ret_listener || (given && (given->size < sizeof(size_t) || given->size > sizeof(options))))
+    if (!ret_listener || nxi_options_copy(&options, sizeof(options), given) < 0)
         return -EINVAL;
-    if (given)
-        memcpy(&options, given, given->size);
     error = nx_addr_parse(addr, &where);
     if (error < 0)
         return error;

@@ -14,7 +14,7 @@ struct nxi_defer {
 int nx_defer(void (*fn)(void *arg), void *arg)
 {
     NXI_ENTRY(-ENOSYS);
-    struct nxi_worker *worker = nxi_self();
+    struct nxi_worker *worker = nxi_in_task();
     if (!worker)
         return nxi_no_task();
     if (!fn)
@@ -47,6 +47,8 @@ int nx_local_key_create(void (*destructor)(void *value), nx_local_key *ret_key)
     NXI_ENTRY(-ENOSYS);
     if (nxi_forked())
         return -NX_EFORKED;
+    if (!ret_key)
+        return -EINVAL;
     uint32_t key = atomic_load(&key_count);
     do {
         if (key == LOCAL_KEYS_MAX)
@@ -60,7 +62,7 @@ int nx_local_key_create(void (*destructor)(void *value), nx_local_key *ret_key)
 void *nx_local_get(nx_local_key key)
 {
     NXI_ENTRY(NULL);
-    struct nxi_worker *worker = nxi_self();
+    struct nxi_worker *worker = nxi_in_task();
     struct nxi_cold *cold = worker ? worker->current->cold : NULL;
     return cold && cold->locals && key < LOCAL_KEYS_MAX ? cold->locals[key] : NULL;
 }
@@ -68,7 +70,7 @@ void *nx_local_get(nx_local_key key)
 int nx_local_set(nx_local_key key, void *value)
 {
     NXI_ENTRY(-ENOSYS);
-    struct nxi_worker *worker = nxi_self();
+    struct nxi_worker *worker = nxi_in_task();
     if (!worker)
         return nxi_no_task();
     if (key >= atomic_load(&key_count))

@@ -63,5 +63,11 @@ int64_t nxi_op_run(struct nxi_worker *worker, uint32_t driver, const struct nx_o
         worker->drivers[driver].ops->cancel(worker->drivers[driver].ctx, &op.base.op);
         nxi_waiter_wait(&op.waiter, NX_FOREVER, false);
     }
-    return op.waiter.result == -ECANCELED && reason < 0 ? reason : op.waiter.result;
+    if (reason == 0 || op.waiter.result != -ECANCELED)
+        return op.waiter.result;
+    /* A deadline in the past means to try once; the driver may not have looked yet. A connect can't be tried. */
+    if (reason != -ETIMEDOUT || what->code != NX_OP_POLL)
+        return reason;
+    int64_t result = nxi_op_run(worker, driver, what, NX_POLL, false);
+    return result == -EAGAIN ? -ETIMEDOUT : result;
 }

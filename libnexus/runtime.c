@@ -16,6 +16,8 @@
 #include <string.h>
 #include <sys/prctl.h>
 
+#define SHUTDOWN_STEP_NS INT64_C(10000000)
+
 /* ---- all runtimes of the process ---- */
 
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -110,7 +112,10 @@ static int open_contexts(struct nxi_worker *worker)
         }
         worker->driver_count++;
     }
-    return nxi_watch_open(worker);
+    int error = nxi_watch_open(worker);
+    if (error < 0)
+        close_contexts(worker);
+    return error;
 }
 
 /* Reports that this worker has come to the end of a phase and, if told to, waits until the phase changes. */
@@ -285,7 +290,8 @@ int nx_runtime_create(const nx_runtime_options *options, nx_runtime **ret_runtim
     size_t error_size = sizeof(scratch);
     if (nxi_forked())
         return -NX_EFORKED;
-    if (!ret_runtime || (options && (options->size < sizeof(size_t) || options->size > sizeof(*options))))
+    nx_runtime_options known;
+    if (!ret_runtime || nxi_options_copy(&known, sizeof(known), options) < 0)
         return -EINVAL;
     struct nx_runtime *runtime = aligned_alloc(_Alignof(struct nx_runtime), sizeof(*runtime));
     if (!runtime)
@@ -293,7 +299,7 @@ int nx_runtime_create(const nx_runtime_options *options, nx_runtime **ret_runtim
     memset(runtime, 0, sizeof(*runtime));
     init_locks(runtime);
     nxi_fork_watch();
-    int result = nxi_setup_open(runtime, options, error, error_size);
+    int result = nxi_setup_open(runtime, &known, error, error_size);
     if (result == 0)
         result = make_workers(runtime);
     if (result == 0)
@@ -301,7 +307,7 @@ int nx_runtime_create(const nx_runtime_options *options, nx_runtime **ret_runtim
     if (result < 0) {
         if (!*error)
             snprintf(error, error_size, "can't create a runtime: %s", nx_strerror(result));
-        nxi_setup_give_error(options, error);
+        nxi_setup_give_error(&known, error);
         free_runtime(runtime);
         return result;
     }
@@ -367,15 +373,19 @@ static uint64_t live_tasks(struct nx_runtime *runtime)
     return spawned + atomic_load(&runtime->injected) - ended;
 }
 
-/* Waits until no task is left, or until the time: 0 or -ETIMEDOUT. */
+/*
+ * Waits until no task is left, or until the time: 0 or -ETIMEDOUT. In steps, because the last task's end may not have seen
+ * `closing` yet and then tells nobody: to make it certain would cost every end of a task a full barrier.
+ */
 static int wait_empty(struct nx_runtime *runtime, nx_time until)
 {
-    struct timespec time = {.tv_sec = (time_t)(until / 1000000000), .tv_nsec = (long)(until % 1000000000)};
-    int error = 0;
     pthread_mutex_lock(&runtime->lock);
-    while (live_tasks(runtime) > 0 && error == 0)
-        error = until == NX_FOREVER ? pthread_cond_wait(&runtime->changed, &runtime->lock)
-                                    : pthread_cond_timedwait(&runtime->changed, &runtime->lock, &time);
+    while (live_tasks(runtime) > 0 && nxi_clock() < until) {
+        nx_time step = nxi_time_add(nxi_clock(), SHUTDOWN_STEP_NS);
+        step = step < until ? step : until;
+        struct timespec time = {.tv_sec = (time_t)(step / 1000000000), .tv_nsec = (long)(step % 1000000000)};
+        pthread_cond_timedwait(&runtime->changed, &runtime->lock, &time);
+    }
     pthread_mutex_unlock(&runtime->lock);
     return live_tasks(runtime) > 0 ? -ETIMEDOUT : 0;
 }
@@ -406,7 +416,7 @@ static int shut_down(struct nx_runtime *runtime, int64_t grace_ns, nx_time deadl
     /* A task may be spawning while the table is walked: whoever was missed is found by the next walk. */
     for (nx_time step = nxi_clock(); live_tasks(runtime) > 0;) {
         nxi_cancel_all(runtime, 0);
-        step = nxi_time_add(nxi_clock(), 10 * 1000000);
+        step = nxi_time_add(nxi_clock(), SHUTDOWN_STEP_NS);
         if (wait_empty(runtime, step < deadline ? step : deadline) < 0 && nxi_clock() >= deadline) {
             log_stragglers(runtime);
             return -ETIMEDOUT;
@@ -431,7 +441,8 @@ int nx_runtime_shutdown(nx_runtime *runtime, nx_time deadline)
 static void check_unjoined(void *arg, struct nxi_task *task, uint64_t ctl)
 {
     (void)arg;
-    if ((ctl & (NXI_CTL_DONE | NXI_CTL_PANICKED | NXI_CTL_SEEN)) == (NXI_CTL_DONE | NXI_CTL_PANICKED))
+    const uint64_t told = NXI_CTL_SEEN | NXI_CTL_CLAIMED; /* claimed: somebody is in nx_join */
+    if ((ctl & (NXI_CTL_DONE | NXI_CTL_PANICKED | told)) == (NXI_CTL_DONE | NXI_CTL_PANICKED))
         nxi_panic_unjoined(task);
 }
 

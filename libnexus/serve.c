@@ -116,8 +116,9 @@ static nx_task enter(struct server *server, struct connection *connection)
         server->counts[connection->worker]++;
         server->live++;
     }
+    nx_task task = connection->task; /* after the unlock the connection may have ended and be gone */
     pthread_mutex_unlock(&server->lock);
-    return connection->task;
+    return task;
 }
 
 static void start_connection(struct server *server, nx_stream *stream)
@@ -235,15 +236,13 @@ int nx_serve(const char *addr, const nx_serve_options *given, intptr_t (*on_conn
              void *arg, nx_time deadline)
 {
     NXI_ENTRY(-ENOSYS);
-    struct nxi_worker *worker = nxi_self();
-    nx_serve_options options = {.size = 0};
+    struct nxi_worker *worker = nxi_in_task();
+    nx_serve_options options;
     nx_listener *listener;
     if (!worker)
         return nxi_no_task();
-    if (!on_conn || (given && (given->size < sizeof(size_t) || given->size > sizeof(options))))
+    if (!on_conn || nxi_options_copy(&options, sizeof(options), given) < 0)
         return -EINVAL;
-    if (given)
-        memcpy(&options, given, given->size);
     struct server *server = make_server(worker->runtime, &options, on_conn, arg);
     if (!server)
         return -ENOMEM;
@@ -251,6 +250,8 @@ int nx_serve(const char *addr, const nx_serve_options *given, intptr_t (*on_conn
     if (result == 0) {
         struct nxi_task *self = worker->current;
         nxi_task_mark(self, NXI_CTL_SERVING, true);
+        if (options.max_connections > 0)
+            nxi_listener_one_by_one(listener);
         if (!atomic_load(&worker->runtime->closing)) { /* else shutdown has looked for servers already */
             tell_listening(listener, &options, arg);
             accept_all(server, listener, deadline);

@@ -256,16 +256,14 @@ static int open_process_parts(struct nx_runtime *runtime)
     nxi_overflow_set_describe(describe_current);
     result = nxi_overflow_install(runtime->flags & NX_NO_SIGSEGV);
     if (result == 0)
-        runtime->setup->overflow_installed = true;
+        runtime->setup->overflow_installed = !(runtime->flags & NX_NO_SIGSEGV);
     return result;
 }
 
 int nxi_setup_open(struct nx_runtime *runtime, const nx_runtime_options *given, char *error, size_t size)
 {
-    nx_runtime_options options = {.size = 0};
+    const nx_runtime_options options = *given;
     struct nxi_env env;
-    if (given)
-        memcpy(&options, given, given->size);
     runtime->setup = nxi_alloc(sizeof(*runtime->setup));
     if (!runtime->setup)
         return -ENOMEM;
@@ -336,7 +334,6 @@ void nxi_setup_describe_failure(const struct nx_runtime *runtime, const struct n
 
 void nxi_setup_give_error(const nx_runtime_options *options, const char *error)
 {
-    const size_t needed = offsetof(nx_runtime_options, error_size) + sizeof(options->error_size);
-    if (options && options->size >= needed && options->error && options->error_size > 0)
+    if (options->error && options->error_size > 0)
         snprintf(options->error, options->error_size, "%s", error);
 }

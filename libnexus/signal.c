@@ -35,8 +35,9 @@ static void handler(int signo)
 {
     int saved = errno;
     if (nxi_forked()) { /* the child has nobody who would wait for it */
-        signal(signo, SIG_DFL);
+        sigaction(signo, &previous[signo - 1], NULL);
         raise(signo);
+        errno = saved;
         return;
     }
     atomic_fetch_add(&handlers, 1);
@@ -80,6 +81,21 @@ static int install(uint64_t bits)
     return 0;
 }
 
+static int make_pipe(int ends[2])
+{
+#ifdef __linux__
+    return pipe2(ends, O_CLOEXEC | O_NONBLOCK);
+#else
+    if (pipe(ends) < 0)
+        return -1;
+    for (int end = 0; end < 2; end++) {
+        fcntl(ends[end], F_SETFD, FD_CLOEXEC);
+        fcntl(ends[end], F_SETFL, O_NONBLOCK);
+    }
+    return 0;
+#endif
+}
+
 /* A pipe nobody uses, made when there is none. The lock is held. */
 static int take_pipe(void)
 {
@@ -88,12 +104,8 @@ static int take_pipe(void)
         if (in_use[i])
             continue;
         if (atomic_load(&write_ends[i]) == 0) {
-            if (pipe(ends) < 0)
+            if (make_pipe(ends) < 0)
                 return -errno;
-            for (int end = 0; end < 2; end++) {
-                fcntl(ends[end], F_SETFD, FD_CLOEXEC);
-                fcntl(ends[end], F_SETFL, O_NONBLOCK);
-            }
             read_ends[i] = ends[0];
             atomic_store(&write_ends[i], ends[1] + 1);
         }
@@ -147,7 +159,7 @@ static int wait_for(uint64_t bits, int fd, int *ret_signo, nx_time deadline)
 int nx_signal_wait(const sigset_t *set, int *ret_signo, nx_time deadline)
 {
     NXI_ENTRY(-ENOSYS);
-    if (!nxi_self())
+    if (!nxi_in_task())
         return nxi_no_task();
     uint64_t bits = set && ret_signo ? bits_of(set) : 0;
     if (bits == 0)
@@ -156,8 +168,10 @@ int nx_signal_wait(const sigset_t *set, int *ret_signo, nx_time deadline)
     int error = install(bits);
     int index = error < 0 ? error : take_pipe();
     pthread_mutex_unlock(&lock);
-    if (index < 0)
+    if (index < 0) {
+        nxi_charge(nxi_self());
         return index;
+    }
     int result = wait_for(bits, read_ends[index], ret_signo, deadline);
     give_pipe(index);
     return result;

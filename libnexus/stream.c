@@ -18,6 +18,7 @@
  */
 #include "core.h"
 #include <nexus/net.h>
+#include <string.h>
 
 enum direction { READ_SIDE, WRITE_SIDE };
 
@@ -184,21 +185,61 @@ static bool heeds_cancel(const struct nx_op *op)
     return op->code != NX_OP_SHUTDOWN;
 }
 
+/* The calls of one operation or several keep the stream in memory from the first park on: another task may close it as soon
+ * as nothing of theirs is in flight. */
+static void hold(struct nx_stream *stream, bool *inout_held)
+{
+    if (*inout_held)
+        return;
+    atomic_fetch_add_explicit(&stream->references, 1, memory_order_relaxed);
+    *inout_held = true;
+}
+
+static void release(struct nx_stream *stream, bool held)
+{
+    if (NXI_UNLIKELY(held))
+        unreference(stream);
+}
+
+/* The deadline has passed with nothing done: a deadline in the past means to try once, and the driver may not have looked. */
+static int64_t try_last(struct nxi_worker *worker, struct nx_stream *stream, const struct nx_op *what)
+{
+    struct nxi_op op = {.op = *what};
+    struct nx_completion completion;
+    if (stream->closing)
+        return -EBADF;
+    op.op.flags |= NX_OP_NOWAIT;
+    memset(op.op.driver, 0, sizeof(op.op.driver));
+    if (nxi_submit(worker, stream->driver, &op, &completion) != 1)
+        nx_panic("the driver accepted an operation that was not to wait");
+    return completion.result == -EAGAIN ? -ETIMEDOUT : completion.result;
+}
+
 static NXI_NOINLINE int64_t run_waiting(struct nxi_worker *worker, struct nx_stream *stream, struct stream_op *op,
-                                        nx_time deadline)
+                                        nx_time deadline, bool *inout_held)
 {
     link_op(stream, op);
     nxi_waiter_init(&op->waiter, worker);
+    if (inout_held)
+        hold(stream, inout_held);
     int reason = nxi_waiter_wait(&op->waiter, deadline, heeds_cancel(&op->base.op));
-    if (reason < 0) {
-        ops_of(stream)->cancel(ctx_of(stream, worker), &op->base.op);
-        nxi_waiter_wait(&op->waiter, NX_FOREVER, false);
-    }
-    return settle(op, reason);
+    if (NXI_LIKELY(reason == 0))
+        return settle(op, 0);
+    bool held = inout_held && *inout_held;
+    bool ours = !held;
+    hold(stream, &held);
+    ops_of(stream)->cancel(ctx_of(stream, worker), &op->base.op);
+    nxi_waiter_wait(&op->waiter, NX_FOREVER, false);
+    int64_t result = settle(op, reason);
+    if (result == -ETIMEDOUT && op->waiter.result == -ECANCELED && owner_of(stream) == worker)
+        result = try_last(worker, stream, &op->base.op);
+    release(stream, ours);
+    return result;
 }
 
-/* On the owner. */
-static int64_t run_here(struct nxi_worker *worker, struct nx_stream *stream, const struct nx_op *what, nx_time deadline)
+/* On the owner. inout_held: see hold; NULL if the caller doesn't touch the stream again. */
+static int64_t run_here(struct nxi_worker *worker, struct nx_stream *stream, const struct nx_op *what, nx_time deadline,
+                        bool *inout_held)
 {
     struct stream_op op;
     struct nx_completion completion;
@@ -207,8 +248,9 @@ static int64_t run_here(struct nxi_worker *worker, struct nx_stream *stream, con
     op.stream = stream;
     op.closed = false;
     if (NXI_LIKELY(nxi_submit(worker, stream->driver, &op.base, &completion) == 0))
-        return run_waiting(worker, stream, &op, deadline);
-    nxi_charge(worker);
+        return run_waiting(worker, stream, &op, deadline, inout_held);
+    if (!inout_held) /* else the caller charges when it no longer needs the stream, or holds it */
+        nxi_charge(worker);
     return completion.result;
 }
 
@@ -268,46 +310,70 @@ static void cancel_there(struct nxi_worker *worker, struct stream_op *op)
     nxi_waiter_wait(&cancel.waiter, NX_FOREVER, false);
 }
 
-/* By the owner's hand. *ret_retry: it has given the stream up instead. */
+/* By the owner's hand. *ret_retry: it has given the stream up instead. The caller holds the stream. */
 static NXI_NOINLINE int64_t run_there(struct nxi_worker *worker, struct nxi_worker *owner, struct nx_stream *stream,
                                       const struct nx_op *what, nx_time deadline, bool *ret_retry)
 {
     struct stream_op op = {.base = {.op = *what, .done = op_done}, .stream = stream};
-    atomic_fetch_add_explicit(&stream->references, 1, memory_order_relaxed);
+    bool try_once = deadline == NX_POLL || (deadline != NX_FOREVER && deadline <= nx_now());
+    if (try_once) /* the owner answers at once: its answer is waited for, or nothing would ever be tried */
+        op.base.op.flags |= NX_OP_NOWAIT;
     nxi_waiter_init(&op.waiter, worker);
     op.waiter.node.run = request_arrived;
     nxi_post(owner, &op.waiter.node);
-    int reason = nxi_waiter_wait(&op.waiter, deadline, heeds_cancel(what));
+    int reason = nxi_waiter_wait(&op.waiter, try_once ? NX_FOREVER : deadline, !try_once && heeds_cancel(what));
     if (reason < 0) {
         cancel_there(worker, &op);
         nxi_waiter_wait(&op.waiter, NX_FOREVER, false);
     }
-    unreference(stream);
     *ret_retry = op.retry && reason == 0;
-    return op.retry ? reason : settle(&op, reason);
+    if (op.retry)
+        return reason;
+    int64_t result = settle(&op, reason);
+    return result == -EAGAIN && try_once && deadline != NX_POLL ? -ETIMEDOUT : result;
 }
 
-/* Carries an operation out, wherever the stream is. */
-static int64_t run(struct nx_stream *stream, struct nx_op *what, nx_time deadline)
+static NXI_NOINLINE int64_t run_elsewhere(struct nxi_worker *worker, struct nx_stream *stream, const struct nx_op *what,
+                                          nx_time deadline, bool *inout_held)
+{
+    bool held = inout_held && *inout_held;
+    bool ours = !inout_held;
+    hold(stream, &held);
+    if (inout_held)
+        *inout_held = held;
+    int64_t result = 0;
+    for (bool retry = true; retry; worker = nxi_self()) { /* ends when the stream stops changing hands */
+        struct nxi_worker *owner = owner_of(stream);
+        if (own(stream, worker)) {
+            result = run_here(worker, stream, what, deadline, &held);
+            retry = false;
+        } else if (owner) {
+            result = run_there(worker, owner, stream, what, deadline, &retry);
+        }
+    }
+    if (ours) {
+        unreference(stream);
+        nxi_charge(nxi_self());
+    }
+    return result;
+}
+
+/* Carries an operation out, wherever the stream is. inout_held: as in run_here. */
+static int64_t run(struct nx_stream *stream, struct nx_op *what, nx_time deadline, bool *inout_held)
 {
     struct nxi_worker *worker = nxi_self();
     if (heeds_cancel(what) && nxi_task_cancelled(worker->current)) {
+        if (inout_held)
+            hold(stream, inout_held);
         nxi_charge(worker);
         return -ECANCELED;
     }
     what->handle = stream->handle;
     if (deadline == NX_POLL)
         what->flags |= NX_OP_NOWAIT;
-    for (;;) { /* ends when the stream stops changing hands */
-        if (own(stream, worker))
-            return run_here(worker, stream, what, deadline);
-        struct nxi_worker *owner = owner_of(stream);
-        bool retry = true;
-        int64_t result = owner ? run_there(worker, owner, stream, what, deadline, &retry) : 0;
-        if (!retry)
-            return result;
-        worker = nxi_self();
-    }
+    if (NXI_LIKELY(own(stream, worker)))
+        return run_here(worker, stream, what, deadline, inout_held);
+    return run_elsewhere(worker, stream, what, deadline, inout_held);
 }
 
 /* ---- the public calls ---- */
@@ -315,7 +381,7 @@ static int64_t run(struct nx_stream *stream, struct nx_op *what, nx_time deadlin
 /* Whether the calling task may use this stream at all. */
 static int check(const nx_stream *stream, const void *buffer, size_t len)
 {
-    struct nxi_worker *worker = nxi_self();
+    struct nxi_worker *worker = nxi_in_task();
     if (NXI_UNLIKELY(!worker))
         return nxi_no_task();
     if (NXI_UNLIKELY(!stream || (!buffer && len > 0)))
@@ -355,7 +421,15 @@ ssize_t nx_read(nx_stream *stream, void *buf, size_t len, nx_time deadline)
     if (error < 0 || len == 0)
         return error;
     struct nx_op op = {.code = NX_OP_READ, .data = buf, .len = clamp(len)};
-    return (ssize_t)run(stream, &op, deadline);
+    return (ssize_t)run(stream, &op, deadline, NULL);
+}
+
+/* After one of several operations: others get their turn, for which the stream must be held unless this was the last. */
+static void charge_between(nx_stream *stream, bool last, bool *inout_held)
+{
+    if (!last)
+        hold(stream, inout_held);
+    nxi_charge(nxi_self());
 }
 
 /* Repeats one operation until all is moved. */
@@ -363,19 +437,26 @@ static ssize_t move_all(nx_stream *stream, uint16_t code, enum direction directi
                         nx_time deadline)
 {
     size_t total = 0;
+    bool held = false;
+    ssize_t result = 0;
     int error = check(stream, data, len);
     if (error == 0)
         error = take_stash(stream, direction);
     if (error < 0)
         return error;
-    while (total < len) {
+    while (total < len && result >= 0) {
         struct nx_op op = {.code = code, .data = data + total, .len = clamp(len - total)};
-        int64_t moved = run(stream, &op, deadline);
-        if (moved <= 0)
-            return cut_short(stream, direction, total, moved);
+        int64_t moved = run(stream, &op, deadline, &held);
+        if (moved <= 0) {
+            result = cut_short(stream, direction, total, moved);
+            break;
+        }
         total += (size_t)moved;
+        result = (ssize_t)total;
+        charge_between(stream, total == len, &held);
     }
-    return (ssize_t)total;
+    release(stream, held);
+    return result;
 }
 
 ssize_t nx_read_exact(nx_stream *stream, void *buf, size_t len, nx_time deadline)
@@ -425,6 +506,7 @@ ssize_t nx_writev(nx_stream *stream, const struct iovec *iov, int count, nx_time
     NXI_ENTRY(-ENOSYS);
     struct cursor cursor = {.iov = iov, .count = (uint32_t)count};
     size_t total = 0;
+    bool held = false;
     int error = check(stream, iov, count > 0 ? (size_t)count : 0);
     if (error == 0 && count < 0)
         error = -EINVAL;
@@ -432,16 +514,22 @@ ssize_t nx_writev(nx_stream *stream, const struct iovec *iov, int count, nx_time
         error = take_stash(stream, WRITE_SIDE);
     if (error < 0)
         return error;
+    ssize_t result = 0;
     advance(&cursor, 0); /* over empty ones */
     while (cursor.count > 0) {
         struct nx_op op = next_writev(&cursor);
-        int64_t moved = run(stream, &op, deadline);
-        if (moved <= 0)
-            return cut_short(stream, WRITE_SIDE, total, moved);
+        int64_t moved = run(stream, &op, deadline, &held);
+        if (moved <= 0) {
+            result = cut_short(stream, WRITE_SIDE, total, moved);
+            break;
+        }
         total += (size_t)moved;
+        result = (ssize_t)total;
         advance(&cursor, (size_t)moved);
+        charge_between(stream, cursor.count == 0, &held);
     }
-    return (ssize_t)total;
+    release(stream, held);
+    return result;
 }
 
 int nx_shutdown(nx_stream *stream, int how)
@@ -453,7 +541,7 @@ int nx_shutdown(nx_stream *stream, int how)
     if (how < NX_SHUT_READ || how > NX_SHUT_BOTH)
         return -EINVAL;
     struct nx_op op = {.code = NX_OP_SHUTDOWN, .arg = (uint64_t)how};
-    return (int)run(stream, &op, NX_FOREVER);
+    return (int)run(stream, &op, NX_FOREVER, NULL);
 }
 
 static void close_arrived(struct nxi_worker *worker, struct nxi_node *node)
@@ -477,7 +565,7 @@ int nx_close(nx_stream *stream)
     int error = check(stream, NULL, 0);
     if (error < 0)
         return error;
-    struct nxi_worker *worker = nxi_self();
+    struct nxi_worker *worker = nxi_in_task();
     stream->close_node.run = close_arrived;
     close_arrived(worker, &stream->close_node);
     return 0;
@@ -540,7 +628,7 @@ void nxi_stream_own(nx_stream *stream, struct nxi_worker *worker)
 int nx_stream_from_fd(int fd, nx_stream **ret_stream)
 {
     NXI_ENTRY(-ENOSYS);
-    struct nxi_worker *worker = nxi_self();
+    struct nxi_worker *worker = nxi_in_task();
     if (!worker)
         return nxi_no_task();
     if (!ret_stream || fd < 0)

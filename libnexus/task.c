@@ -103,7 +103,7 @@ void nxi_task_end(struct nxi_worker *worker, struct nxi_task *task, uint32_t ctl
 static void node_arrived(struct nxi_worker *worker, struct nxi_node *node)
 {
     struct nxi_task *task = nxi_container(node, struct nxi_task, node);
-    atomic_fetch_or_explicit(&task->state, 0, memory_order_acq_rel);
+    uint8_t state = atomic_fetch_or_explicit(&task->state, 0, memory_order_acq_rel);
     struct nxi_worker *home = atomic_load_explicit(&task->worker, memory_order_relaxed);
     if (home != worker) {
         nxi_post(home, node);
@@ -116,7 +116,9 @@ static void node_arrived(struct nxi_worker *worker, struct nxi_node *node)
         count_ended(worker);
         return;
     }
-    nxi_ready(worker, task, NX_REASON_REMOTE);
+    if (state ==
+        NXI_PARKED) /* as it was at the RMW: a parked task can't be taken over, any other may have been since */
+        nxi_enqueue(worker, task, NX_REASON_REMOTE);
 }
 
 static void start_arrived(struct nxi_worker *worker, struct nxi_node *node)
@@ -141,13 +143,10 @@ struct plan {
 
 static int read_options(struct nx_runtime *runtime, const nx_task_options *options, struct plan *ret_plan)
 {
-    nx_task_options given = {.size = 0};
+    nx_task_options given;
     *ret_plan = (struct plan){.stack_size = runtime->stack_size, .worker = UINT32_MAX};
-    if (!options)
-        return 0;
-    if (options->size < sizeof(size_t) || options->size > sizeof(given))
+    if (nxi_options_copy(&given, sizeof(given), options) < 0)
         return -EINVAL;
-    memcpy(&given, options, options->size);
     const unsigned known = NX_TASK_MIGRATABLE | NX_TASK_SPREAD | NX_TASK_FPENV;
     if (given.flags & ~known || (unsigned)given.priority > NX_PRIO_LOW || given.worker_plus_1 < 0 ||
         (uint32_t)given.worker_plus_1 > runtime->worker_count || given.stack_size > NXI_STACK_MAX)
@@ -168,13 +167,14 @@ static int fill_cold(struct nxi_task *task, const struct plan *plan)
 {
     if (!plan->name && plan->arg_size <= sizeof(task->arg_copy) && !(plan->flags & NX_TASK_FPENV))
         return 0;
-    struct nxi_cold *cold = nxi_task_cold(task);
+    struct nxi_cold *cold = nxi_alloc(sizeof(*cold));
     if (!cold)
         return -ENOMEM;
     if (plan->name) {
         size_t length = strnlen(plan->name, sizeof(cold->name) - 1);
         memcpy(cold->name, plan->name, length);
     }
+    task->cold = cold; /* with the name in it: nx_task_name may look at any time */
     if (plan->flags & NX_TASK_FPENV)
         nxi_fpenv_get(&cold->fpenv);
     if (plan->arg_size > sizeof(task->arg_copy)) {
@@ -239,8 +239,10 @@ static void place(struct nx_runtime *runtime, struct nxi_task *task, struct nxi_
     } else if (inject) {
         /* It has no home yet: who takes it counts it. The guess in task->worker is where cancels go meanwhile. */
         atomic_fetch_sub_explicit(&home->moved_out, 1, memory_order_relaxed);
+        atomic_fetch_add(&runtime->foreign, 1); /* the task may be all that keeps the runtime, and end at once */
         runtime->sched_ops->inject(runtime->sched, &task->ready);
         nxi_wake_one(runtime);
+        atomic_fetch_sub(&runtime->foreign, 1);
     } else {
         task->node.run = start_arrived;
         nxi_post(home, &task->node);
@@ -309,14 +311,14 @@ nx_task nxi_spawn(struct nx_runtime *runtime, const nx_task_options *options, nx
 nx_task nx_spawn(nx_task_fn fn, void *arg)
 {
     NXI_ENTRY(-ENOSYS);
-    struct nxi_worker *worker = nxi_self();
+    struct nxi_worker *worker = nxi_in_task();
     return worker ? nxi_spawn(worker->runtime, NULL, fn, arg, __builtin_return_address(0), 0) : nxi_no_task();
 }
 
 nx_task nx_spawn_with(const nx_task_options *options, nx_task_fn fn, void *arg)
 {
     NXI_ENTRY(-ENOSYS);
-    struct nxi_worker *worker = nxi_self();
+    struct nxi_worker *worker = nxi_in_task();
     return worker ? nxi_spawn(worker->runtime, options, fn, arg, __builtin_return_address(0), 0) : nxi_no_task();
 }
 
@@ -331,7 +333,7 @@ nx_task nx_spawn_on(struct nx_runtime *runtime, const nx_task_options *options, 
 int nx_go(nx_task_fn fn, void *arg)
 {
     NXI_ENTRY(-ENOSYS);
-    struct nxi_worker *worker = nxi_self();
+    struct nxi_worker *worker = nxi_in_task();
     if (!worker)
         return nxi_no_task();
     nx_task id = nxi_spawn(worker->runtime, NULL, fn, arg, __builtin_return_address(0), NXI_CTL_DETACHED);
@@ -358,9 +360,10 @@ static void cancel(struct nxi_task *task, uint64_t ctl)
     if (!set_ctl(task, ctl, NXI_CTL_CANCEL))
         return;
     if (worker && atomic_load_explicit(&task->worker, memory_order_relaxed) == worker) {
-        atomic_fetch_or_explicit(&task->state, 0, memory_order_acq_rel);
+        uint8_t state = atomic_fetch_or_explicit(&task->state, 0, memory_order_acq_rel);
         if (atomic_load_explicit(&task->worker, memory_order_relaxed) == worker) {
-            nxi_ready(worker, task, NX_REASON_UNBLOCK);
+            if (state == NXI_PARKED)
+                nxi_enqueue(worker, task, NX_REASON_UNBLOCK);
             return;
         }
     }
@@ -413,14 +416,14 @@ bool nxi_task_cancelled(struct nxi_task *task)
 bool nx_cancelled(void)
 {
     NXI_ENTRY(false);
-    struct nxi_worker *worker = nxi_self();
+    struct nxi_worker *worker = nxi_in_task();
     return worker && nxi_task_cancelled(worker->current);
 }
 
 nx_time nx_shield(nx_time until)
 {
     NXI_ENTRY(0);
-    struct nxi_worker *worker = nxi_self();
+    struct nxi_worker *worker = nxi_in_task();
     struct nxi_task *task = worker ? worker->current : NULL;
     if (!task || (!task->cold && until == 0) || !nxi_task_cold(task))
         return 0;
@@ -434,7 +437,7 @@ nx_time nx_shield(nx_time until)
 nx_task nx_self(void)
 {
     NXI_ENTRY(-ENOSYS);
-    struct nxi_worker *worker = nxi_self();
+    struct nxi_worker *worker = nxi_in_task();
     return worker ? nxi_task_id(worker->current) : nxi_no_task();
 }
 
@@ -443,6 +446,8 @@ int nx_task_name(nx_task id, char *ret_name, size_t size)
     NXI_ENTRY(-ENOSYS);
     if (nxi_forked())
         return -NX_EFORKED;
+    if (!ret_name && size > 0)
+        return -EINVAL;
     uint64_t ctl;
     char name[sizeof(((struct nxi_cold *)0)->name)] = "";
     pthread_mutex_lock(&cold_lock);
@@ -451,7 +456,7 @@ int nx_task_name(nx_task id, char *ret_name, size_t size)
     if (cold)
         memcpy(name, cold->name, sizeof(name));
     pthread_mutex_unlock(&cold_lock);
-    if (!task)
+    if (!task || nxi_task_find(id, &ctl) != task) /* the header may have become another task's meanwhile */
         return -ESRCH;
     return snprintf(ret_name, size, "%s", name);
 }

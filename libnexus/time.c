@@ -30,7 +30,7 @@ nx_time nx_after_ms(int64_t ms)
 int nx_sleep_until(nx_time until)
 {
     NXI_ENTRY(-ENOSYS);
-    struct nxi_worker *worker = nxi_self();
+    struct nxi_worker *worker = nxi_in_task();
     if (!worker)
         return nxi_no_task();
     if (nxi_task_cancelled(worker->current)) {

@@ -12,6 +12,8 @@
 #include "core.h"
 #include "overflow.h"
 
+#define STARVED_TELL_NS INT64_C(1000000000)
+
 /* ---- who runs next ---- */
 
 /* The task comes from another worker's queue, or from nobody's: it is at home here from now on. */
@@ -35,9 +37,12 @@ static uint8_t state_of(struct nxi_task *task)
 /* No memory for a stack: the task waits for one that comes free, or for better times. */
 static NXI_NOINLINE void starve(struct nxi_worker *worker, struct nxi_task *task)
 {
-    if (!worker->starved)
+    nx_time now = nxi_worker_now(worker);
+    if (now - worker->starved_told > STARVED_TELL_NS) {
+        worker->starved_told = now;
         nxi_log(worker->runtime, NX_LOG_WARN,
                 "no memory for the stack of a new task (%u bytes); it starts when there is some", task->stack_size);
+    }
     task->ready.next = NULL;
     struct nx_ready **tail = &worker->starved;
     while (*tail)
@@ -166,7 +171,7 @@ void nxi_charge(struct nxi_worker *worker)
 void nx_yield(void)
 {
     NXI_ENTRY();
-    struct nxi_worker *worker = nxi_self();
+    struct nxi_worker *worker = nxi_in_task();
     if (worker)
         nxi_yield(worker);
 }
@@ -277,6 +282,8 @@ _Noreturn void nxi_task_panicked(struct nxi_task *task)
     struct nxi_worker *worker = nxi_self();
     if (NXI_UNLIKELY(!worker))
         nxi_end_in_forked_child();
+    if (NXI_UNLIKELY(task->flags & NX_TASK_FPENV))
+        nxi_fpenv_set(&nxi_fpenv_default);
     struct nxi_stack *stack = task->stack;
     worker->dead = task->fiber;
     nxi_task_end(worker, task, NXI_CTL_PANICKED);
@@ -358,10 +365,10 @@ void nxi_worker_loop(struct nxi_worker *worker)
     while (!nxi_worker_may_stop(worker)) {
         nxi_inbox_drain(worker);
         run_turn(worker);
-        if (worker->turn <= 0) { /* there may be more: look at the world without waiting */
+        bool more = nxi_expire(worker) > 0 || worker->turn <= 0;
+        if (more) { /* look at the world without waiting: neither tasks nor timers may starve I/O */
             nxi_poll_drivers(worker);
-            nxi_expire(worker);
-        } else if (nxi_expire(worker) == 0 && !nxi_worker_may_stop(worker)) {
+        } else if (!nxi_worker_may_stop(worker)) {
             nxi_idle(worker); /* not after the last message has been dealt with: nobody would ring again */
         }
     }

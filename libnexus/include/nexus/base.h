@@ -24,21 +24,21 @@
 #ifdef __cplusplus
 #define NX_BEGIN_DECLS extern "C" {
 #define NX_END_DECLS }
-#define NX_NORETURN [[noreturn]]
 #else
 #define NX_BEGIN_DECLS
 #define NX_END_DECLS
-#define NX_NORETURN _Noreturn
 #endif
 
 #if defined(__GNUC__)
 #define NX_API __attribute__((visibility("default")))
 #define NX_PRINTF(fmt, first) __attribute__((format(printf, fmt, first)))
 #define NX_MUST_USE __attribute__((warn_unused_result))
+#define NX_NORETURN __attribute__((noreturn))
 #else
 #define NX_API
 #define NX_PRINTF(fmt, first)
 #define NX_MUST_USE
+#define NX_NORETURN
 #endif
 
 NX_BEGIN_DECLS
