@@ -155,7 +155,7 @@ struct nxi_worker {
     /* written by the owner, read by all */
     _Alignas(128) _Atomic uint64_t spawned;
     _Atomic uint64_t ended;
-    _Atomic uint32_t live; /* tasks at home here, by the owner; less moved_out */
+    _Atomic uint32_t live; /* tasks at home here, as far as the owner counts them; less moved_out is the load */
     /* written by all */
     _Alignas(128) _Atomic(struct nxi_node *) inbox;
     _Atomic uint32_t state;

@@ -11,7 +11,7 @@
 /* Claims the task for joining: 0, or why not. */
 static int claim(struct nxi_task *task, uint64_t *inout_ctl)
 {
-    uint64_t seen = *inout_ctl;
+    uint64_t seen = atomic_load_explicit(&task->ctl, memory_order_acquire);
     do {
         if (seen >> 32 != *inout_ctl >> 32 || seen & NXI_CTL_RETIRE)
             return -ESRCH;

@@ -122,8 +122,9 @@ static void retry_later(struct nx_listener *listener)
 static void starve(struct nx_listener *listener, int64_t error)
 {
     retry_later(listener);
-    if (!listener->told)
-        listener->tell = (int32_t)error;
+    if (listener->told || !listener->first)
+        return; /* nobody is kept waiting */
+    listener->tell = (int32_t)error;
     listener->told = true;
 }
 

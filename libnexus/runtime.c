@@ -276,8 +276,8 @@ static void init_locks(struct nx_runtime *runtime)
 
 static void describe_running(struct nx_runtime *runtime)
 {
-    struct nx_runtime_info info = {.size = sizeof(info)};
-    nx_runtime_info(runtime, &info);
+    struct nx_runtime_info info = {.workers = runtime->worker_count};
+    nxi_setup_info(runtime, &info);
     nxi_log(runtime, NX_LOG_INFO, "running on backend=%s%s%s sched=%s workers=%u", info.backend,
             strcmp(info.backend, info.file_backend) ? " file_backend=" : "",
             strcmp(info.backend, info.file_backend) ? info.file_backend : "", info.scheduler, info.workers);

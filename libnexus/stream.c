@@ -243,6 +243,9 @@ static int64_t run_here(struct nxi_worker *worker, struct nx_stream *stream, con
 {
     struct stream_op op;
     struct nx_completion completion;
+    if (NXI_UNLIKELY(
+            stream->closing)) /* between two operations of one call: what is in flight has been cancelled already */
+        return -EBADF;
     op.base.op = *what;
     op.base.done = op_done;
     op.stream = stream;

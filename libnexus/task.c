@@ -124,8 +124,6 @@ static void node_arrived(struct nxi_worker *worker, struct nxi_node *node)
 static void start_arrived(struct nxi_worker *worker, struct nxi_node *node)
 {
     struct nxi_task *task = nxi_container(node, struct nxi_task, node);
-    uint32_t live = atomic_load_explicit(&worker->live, memory_order_relaxed);
-    atomic_store_explicit(&worker->live, live + 1, memory_order_relaxed);
     node->run = node_arrived;
     atomic_fetch_and_explicit(&task->ctl, ~(uint64_t)NXI_CTL_QUEUED, memory_order_acq_rel);
     nxi_enqueue(worker, task, NX_REASON_SPAWN);
@@ -236,9 +234,12 @@ static void place(struct nx_runtime *runtime, struct nxi_task *task, struct nxi_
         uint32_t live = atomic_load_explicit(&home->live, memory_order_relaxed);
         atomic_store_explicit(&home->live, live + 1, memory_order_relaxed);
         nxi_enqueue(home, task, NX_REASON_SPAWN);
-    } else if (inject) {
-        /* It has no home yet: who takes it counts it. The guess in task->worker is where cancels go meanwhile. */
-        atomic_fetch_sub_explicit(&home->moved_out, 1, memory_order_relaxed);
+        return;
+    }
+    /* Counted at once, or a burst of spread tasks would all find the same worker idle. live is its owner's to write. */
+    atomic_fetch_sub_explicit(&home->moved_out, 1, memory_order_relaxed);
+    if (inject) {
+        /* It has no home yet. The guess in task->worker is where cancels go until somebody takes it over. */
         atomic_fetch_add(&runtime->foreign, 1); /* the task may be all that keeps the runtime, and end at once */
         runtime->sched_ops->inject(runtime->sched, &task->ready);
         nxi_wake_one(runtime);
@@ -342,10 +343,11 @@ int nx_go(nx_task_fn fn, void *arg)
 
 /* ---- cancel ---- */
 
-/* Sets bits on a live task of that generation; false if it has ended or all of them are set. */
+/* Sets bits on a live task of that generation; false if it has ended or all of them are set. ctl tells the generation, and
+ * nothing else: its other bits may be old. */
 static bool set_ctl(struct nxi_task *task, uint64_t ctl, uint32_t bits)
 {
-    uint64_t seen = ctl;
+    uint64_t seen = atomic_load_explicit(&task->ctl, memory_order_acquire);
     do {
         if (seen >> 32 != ctl >> 32 || seen & NXI_CTL_DONE || (seen & bits) == bits)
             return false;
