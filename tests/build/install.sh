@@ -1,0 +1,51 @@
+#!/bin/sh
+# make install into an empty folder, then what a user does: cc app.c $(pkg-config --cflags --libs libnexus), in C and C++;
+# and what a plugin author asks pkg-config for.
+set -eu
+[ -e "$NXT_BUILD/libnexus/.libs/libnexus.so" ] || { echo "no shared library in this build"; exit 77; }
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+if ! MAKEFLAGS= $MAKE -C "$NXT_BUILD" install DESTDIR="$work/root" >"$work/log" 2>&1; then
+    cat "$work/log"
+    exit 1
+fi
+root=$work/root$libdir
+export PKG_CONFIG_PATH="$root/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$work/root" PKG_CONFIG_ALLOW_SYSTEM_LIBS=1 \
+    PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1
+export LD_LIBRARY_PATH="$root"
+
+status=0
+run() {
+    out=$("$@") && [ "$out" = 42 ] || { echo "$1: status $?, output '$out', wanted 42"; status=1; }
+}
+# The sanitizers leave what a user passes; an app must be built with the same ones.
+$CC $SANITIZE "$srcdir/tests/build/app.c" -o "$work/app-c" $($PKG_CONFIG --cflags --libs libnexus)
+if [ -n "$CXX" ]; then
+    $CXX $SANITIZE -x c++ "$srcdir/tests/build/app.c" -x none -o "$work/app-c++" $($PKG_CONFIG --cflags --libs libnexus)
+else
+    echo "no C++ compiler: C only"
+fi
+
+# Where the plugins are is compiled in; DESTDIR moves them.
+plugins=$(PKG_CONFIG_SYSROOT_DIR= $PKG_CONFIG --variable=plugindir libnexus)
+export NEXUS_PLUGIN_PATH="$work/root$plugins/backends:$work/root$plugins/sched"
+run "$work/app-c"
+[ -z "$CXX" ] || run "$work/app-c++"
+readelf -d "$work/app-c" | grep -q 'NEEDED.*libnexus\.so\.0' || { echo "the app doesn't need libnexus.so.0"; status=1; }
+
+for wanted in plugindir backenddir scheddir; do
+    folder=$work/root$(PKG_CONFIG_SYSROOT_DIR= $PKG_CONFIG --variable=$wanted nexus-driver)
+    [ -d "$folder" ] || { echo "nexus-driver.pc: $wanted is $folder, which is not there"; status=1; }
+done
+[ "$($PKG_CONFIG --variable=abi nexus-driver)" = "$($PKG_CONFIG --variable=abi libnexus)" ] || status=1
+
+# The adapter can go into an author's module: it is position-independent and needs nothing else of ours.
+cat >"$work/x.c" <<END
+#include <nexus/readiness.h>
+void *nexus_plugin_x[] = {(void *)nx_readiness_open, (void *)nx_fds_open};
+END
+$CC -shared -fPIC "$work/x.c" -o "$work/x.so" $($PKG_CONFIG --cflags --libs nexus-driver)
+taken=$($NM -D --undefined-only "$work/x.so" | awk '$2 ~ /^nxi?_/ { print $2 }')
+[ -z "$taken" ] || { echo "libnexus-readiness.a needs: $taken"; status=1; }
+exit $status

@@ -1,0 +1,92 @@
+# tests/: what must hold: unit/ (a file per source file), plugin/ (selection, loading, ABI), conform/ (one body for every
+# driver and scheduler), build/ (what is installed), lib/ (help for them, nxt_); nothing here is installed.
+#
+# NXT_SCALE scales the sizes of the long cases: 1 is full size, sanitizer builds want less.
+LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
+AM_TESTS_ENVIRONMENT = \
+	NXT_SCALE=$${NXT_SCALE:-1}; export NXT_SCALE; \
+	CMOCKA_MESSAGE_OUTPUT=TAP; export CMOCKA_MESSAGE_OUTPUT; \
+	NXT_BUILD=$(abs_top_builddir); export NXT_BUILD; \
+	NEXUS_PLUGIN_PATH=$(abs_top_builddir)/backends/.libs:$(abs_top_builddir)/sched/.libs; export NEXUS_PLUGIN_PATH; \
+	CC='$(CC)' CXX='$(CXX)' NM='$(NM)' MANDOC='$(MANDOC)' CLANG_FORMAT='$(CLANG_FORMAT)' \
+	SANITIZE='$(NX_SANITIZE_FLAGS)' MAKE='$(MAKE)' PKG_CONFIG='$(PKG_CONFIG)' prefix='$(prefix)' libdir='$(libdir)' \
+	CONFORM='$(conform_programs)'; \
+	export CC CXX NM MANDOC CLANG_FORMAT SANITIZE MAKE PKG_CONFIG prefix libdir CONFORM;
+TEST_EXTENSIONS = .sh .cell
+SH_LOG_DRIVER = $(LOG_DRIVER)
+LOG_COMPILER = $(SHELL) $(srcdir)/tests/run.sh
+SH_LOG_COMPILER = $(LOG_COMPILER) $(SHELL)
+CELL_LOG_DRIVER = $(LOG_DRIVER)
+CELL_LOG_COMPILER = $(SH_LOG_COMPILER) $(srcdir)/tests/conform/cell.sh
+
+# A program of one file is made of that file, with the core inside: unit tests look behind the installed headers.
+LDADD = tests/lib/libnxt.la libnexus/libnexus-core.la backends/libreadiness.la $(CMOCKA_LIBS) -lm
+check_LTLIBRARIES += tests/lib/libnxt.la
+tests_lib_libnxt_la_SOURCES = tests/lib/audit.c tests/lib/child.c tests/lib/expect.c tests/lib/help.c \
+	tests/lib/net.c tests/lib/nxt.h tests/lib/nxt_net.h tests/lib/peer.c tests/lib/runner.c \
+	tests/lib/watchdog.c
+
+script_tests = tests/build/format.sh tests/build/headers.sh tests/build/install.sh tests/build/man.sh \
+	tests/build/plugins.sh tests/build/symbols.sh tests/model/run.sh tests/plugin/test_privileged.sh
+cmocka_tests = tests/unit/test_addr tests/unit/test_config tests/unit/test_env tests/unit/test_fds \
+	tests/unit/test_fiber tests/unit/test_histogram tests/unit/test_overflow tests/unit/test_readiness \
+	tests/unit/test_sched_local tests/unit/test_sched_work_stealing tests/unit/test_spec \
+	tests/unit/test_stack tests/unit/test_timer
+if HAVE_URING
+cmocka_tests += tests/unit/test_iouring tests/unit/test_iouring_ladder
+endif
+if SHARED
+cmocka_tests += tests/unit/test_loader tests/unit/test_select
+script_tests += tests/plugin/test_info.sh
+endif
+# What holds on every driver and scheduler; a .cell names a pair.
+conform_programs = tests/conform/conform_accept tests/conform/conform_addr tests/conform/conform_cancel \
+	tests/conform/conform_cancel_io tests/conform/conform_fault tests/conform/conform_foreign \
+	tests/conform/conform_join tests/conform/conform_net tests/conform/conform_panic \
+	tests/conform/conform_runtime tests/conform/conform_sanity tests/conform/conform_sched \
+	tests/conform/conform_serve tests/conform/conform_share tests/conform/conform_signal \
+	tests/conform/conform_task tests/conform/conform_time tests/conform/conform_transfer
+conform_cells = tests/conform/epoll-local.cell tests/conform/epoll-work_stealing.cell \
+	tests/conform/iouring-local.cell tests/conform/iouring-work_stealing.cell
+if HAVE_CMOCKA
+check_PROGRAMS += $(cmocka_tests) $(conform_programs) tests/plugin/privileged
+endif
+tests_unit_test_iouring_SOURCES = tests/unit/test_iouring.c backends/iouring/driver.c backends/iouring/flight.c \
+	backends/iouring/inline.c backends/iouring/probe.c backends/iouring/slots.c
+tests_unit_test_iouring_LDADD = $(URING_LIBS) $(LDADD)
+tests_unit_test_iouring_ladder_SOURCES = tests/unit/test_iouring_ladder.c backends/iouring/driver.c \
+	backends/iouring/flight.c backends/iouring/inline.c backends/iouring/probe.c backends/iouring/ring.c \
+	backends/iouring/slots.c
+tests_unit_test_iouring_ladder_LDADD = $(URING_LIBS) $(LDADD)
+tests_unit_test_readiness_SOURCES = tests/unit/test_readiness.c backends/epoll/driver.c
+tests_unit_test_sched_local_SOURCES = tests/unit/test_sched_local.c tests/unit/sched_host.h sched/local.c
+tests_unit_test_sched_work_stealing_SOURCES = tests/unit/test_sched_work_stealing.c tests/unit/sched_host.h \
+	sched/work_stealing.c
+
+if SHARED
+check_LTLIBRARIES += tests/plugin/samples.la
+endif
+tests_plugin_samples_la_SOURCES = tests/plugin/samples.c tests/plugin/samples.h
+tests_plugin_samples_la_CPPFLAGS = $(PUBLIC_CPPFLAGS)
+tests_plugin_samples_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
+
+# Each public function is missed by some case; in a build with --enable-enosys-hooks only.
+if ENOSYS_HOOKS
+script_tests += tests/conform/enosys.sh
+endif
+TESTS += $(script_tests)
+if HAVE_CMOCKA
+TESTS += $(cmocka_tests) $(conform_cells)
+endif
+EXTRA_DIST += tests/build/app.c tests/build/format.sh tests/build/headers.sh tests/build/install.sh \
+	tests/build/man.sh tests/build/plugins.sh tests/build/symbols.sh tests/conform/cell.sh \
+	tests/conform/enosys.sh tests/conform/epoll-local.cell tests/conform/epoll-work_stealing.cell \
+	tests/conform/iouring-local.cell tests/conform/iouring-work_stealing.cell tests/fuzz/fuzz_timer.c \
+	tests/model/model.c tests/model/run.sh tests/model/stdatomic.h tests/plugin/test_info.sh \
+	tests/plugin/test_privileged.sh tests/run.sh tests/spin/deque.pml tests/spin/memory.pml \
+	tests/spin/park.pml tests/spin/run.sh
+
+check-local:
+if !HAVE_CMOCKA
+	@echo "make check needs cmocka 1.1.5 or newer (Debian: libcmocka-dev); configure did not find it" >&2; exit 1
+endif
