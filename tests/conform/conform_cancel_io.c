@@ -202,7 +202,7 @@ static intptr_t let_writers_expire(void *arg)
 {
     struct outlet *outlet = arg;
     for (int64_t i = 0; i < outlet->line.rounds && nxt_failures() == 0; i++) {
-        nx_task writer = start_write(outlet, nxt_clock() + (nx_time)(nxt_random(&outlet->line.random) % 30000));
+        nx_task writer = start_write(outlet, nxt_clock() + (nx_time)(nxt_random(&outlet->line.random) % 200000));
         end_write(outlet, writer, -ETIMEDOUT);
     }
     return 0;
@@ -222,7 +222,8 @@ static void race_writes(enum driver driver, nx_task_fn rounds, int64_t count)
     drive(driver, rounds, outlet);
     nxt_expect_eq(nx_shutdown(stream, NX_SHUT_WRITE), 0);
     nxt_expect_eq(nxt_thread_await(receiver), outlet->line.sent); /* what the writers told is what has arrived */
-    nxt_expect_gt(outlet->partial, 0);
+    if (rounds == cancel_writers)                                 /* a deadline may as well hit none half-way */
+        nxt_expect_gt(outlet->partial, 0);
     nxt_close_fd(&outlet->line.peer);
     nx_close(stream);
     free(outlet);
@@ -483,6 +484,7 @@ static intptr_t close_and_open(void *arg)
         next.reader = nxt_task_on(i % 2 ? other : 0, read_marker, next.stream);
         old = next;
     }
+    nxt_await_parked(old.reader);
     nxt_await_parked(old.reader);
     nx_close(old.stream);
     nxt_expect_eq(nxt_result(old.reader), -EBADF);

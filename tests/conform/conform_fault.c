@@ -90,7 +90,7 @@ static intptr_t live_at_the_limit(void *arg)
     char text[64];
     nx_addr addr;
     int clients[3], fds[2];
-    nx_stream *stream;
+    nx_stream *stream, *held;
     nx_listener *second, *listener = nxt_listen_on("127.0.0.1:0", text, sizeof(text));
     (void)arg;
     nxt_require(listener && nxt_socketpair(fds), 0);
@@ -105,9 +105,9 @@ static intptr_t live_at_the_limit(void *arg)
     nxt_expect_eq(nx_connect(text, NULL, &stream, NX_FOREVER), -EMFILE);
     nxt_expect_eq(nx_accept(listener, &stream, NX_POLL), -EMFILE); /* whether there is a connection or not */
     nxt_expect_eq(nx_fd_wait(fds[0], NX_WRITABLE, NX_FOREVER), NX_WRITABLE);
-    nxt_require_eq(nx_stream_from_fd(fds[0], &stream), 0, 0); /* takes none, so there is no limit to it */
-    nxt_expect_eq(nx_write(stream, "x", 1, NX_FOREVER), 1);
-    nxt_expect_eq(nx_read(stream, &(char){0}, 1, nx_after_ms(1)), -ETIMEDOUT);
+    nxt_require_eq(nx_stream_from_fd(fds[0], &held), 0, 0); /* takes none, so there is no limit to it */
+    nxt_expect_eq(nx_write(held, "x", 1, NX_FOREVER), 1);
+    nxt_expect_eq(nx_read(held, &(char){0}, 1, nx_after_ms(1)), -ETIMEDOUT);
 
     starve_and_recover(listener, 0, clients[0], addr.port);
     nxt_expect_ge(told_count(), 1);
@@ -118,6 +118,8 @@ static intptr_t live_at_the_limit(void *arg)
     nx_time begin = nx_now();
     nxt_expect_eq(nx_accept(listener, &stream, nx_after_ms(20)), -ETIMEDOUT); /* a deadline holds here, too */
     nxt_expect_ge(nx_now() - begin, 20000000);
+    nx_close(held);
+    nx_listener_close(listener);
     return 0;
 }
 

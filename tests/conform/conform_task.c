@@ -213,7 +213,21 @@ NXT_TASK_TEST(options_that_make_no_sense_are_refused, .workers = 2)
     nxt_expect_eq(nx_spawn_with(WITH(.stack_size = SIZE_MAX / 2), return_arg, NULL), -EINVAL);
     nxt_expect_eq(nx_spawn_with(WITH(.arg_size = 8), return_arg, NULL), -EINVAL);
     nxt_expect_eq(nx_spawn_with(&(nx_task_options){.size = 0}, return_arg, NULL), -EINVAL);
-    nxt_expect_eq(nx_spawn_with(&(nx_task_options){.size = sizeof(nx_task_options) + 8}, return_arg, NULL), -EINVAL);
+    nxt_expect_eq(nx_spawn_with(&(nx_task_options){.size = SIZE_MAX}, return_arg, NULL), -EINVAL);
+}
+
+NXT_TASK_TEST(an_options_struct_of_a_newer_library_is_understood_unless_it_asks_for_something_new)
+{
+    struct {
+        nx_task_options known;
+        uint64_t unknown;
+    } options = {.known = {.size = sizeof(options)}};
+    intptr_t result = 0;
+    nx_task task = nx_spawn_with(&options.known, return_arg, (void *)5);
+    nxt_expect_eq(nx_join(task, &result, NX_FOREVER), 0);
+    nxt_expect_eq(result, 5);
+    options.unknown = 1;
+    nxt_expect_eq(nx_spawn_with(&options.known, return_arg, NULL), -EINVAL);
 }
 
 NXT_TASK_TEST(an_options_struct_of_an_older_library_is_understood)

@@ -196,7 +196,7 @@ NXT_TASK_TEST(sleeps_that_are_cancelled_leave_no_timer_behind, .workers = 2)
     uint64_t seed = 23;
     for (int i = 0; i < nxt_scaled(5000, 200); i++) {
         nx_task task =
-            nx_spawn(sleep_to_be_cancelled, (void *)(intptr_t)(nxt_random(&seed) % (uint64_t)(1 << (i % 40))));
+            nx_spawn(sleep_to_be_cancelled, (void *)(intptr_t)(nxt_random(&seed) % (UINT64_C(1) << (i % 40))));
         nx_yield();
         nx_cancel(task);
         nxt_expect_eq(result_of(task), 0);

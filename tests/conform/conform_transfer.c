@@ -476,17 +476,18 @@ NXT_TASK_TEST(a_write_cut_by_a_cancel_tells_its_bytes_and_then_the_reason, .work
 
 NXT_TASK_TEST(a_read_exact_cut_short_tells_its_bytes_and_then_the_reason, .workers = 2)
 {
+    static const char sent[200];
     char data[1000];
     struct cut cut = {.data = data};
     for (int worker = 0; worker < 2; worker++) {
         int peer;
         cut.stream = nxt_unix_stream(&peer);
         nxt_require(cut.stream);
-        nxt_expect(nxt_write_all(peer, data, 100));
+        nxt_expect(nxt_write_all(peer, sent, 100));
         nx_time deadline = nx_after_ms(10);
         nxt_expect_eq(nx_read_exact(cut.stream, data, sizeof(data), deadline), 100);
         nxt_expect_eq(nx_read_exact(cut.stream, data, sizeof(data), deadline), -ETIMEDOUT);
-        nxt_expect(nxt_write_all(peer, data, 200));
+        nxt_expect(nxt_write_all(peer, sent, 200));
         nx_task reader = nxt_task_on(worker, read_twice, &cut);
         nxt_await_parked(reader);
         nxt_await(nxt_unread(nx_stream_fd(cut.stream)) == 0); /* it has taken the 200 */
@@ -501,6 +502,7 @@ NXT_TASK_TEST(a_read_exact_cut_short_tells_its_bytes_and_then_the_reason, .worke
 
 NXT_TASK_TEST(a_reset_in_the_middle_of_a_read_is_told_after_the_bytes_and_once, .workers = 2)
 {
+    static const char sent[200];
     char data[1000];
     struct cut cut = {.data = data};
     for (int worker = 0; worker < 2; worker++) {
@@ -508,7 +510,7 @@ NXT_TASK_TEST(a_reset_in_the_middle_of_a_read_is_told_after_the_bytes_and_once, 
         cut.stream = nxt_tcp_stream(&peer);
         nxt_require(cut.stream);
         nx_task reader = nxt_task_on(worker, read_twice, &cut);
-        nxt_expect(nxt_write_all(peer, data, 100));
+        nxt_expect(nxt_write_all(peer, sent, 100));
         nxt_await(nxt_unread(nx_stream_fd(cut.stream)) == 0);
         nxt_await_parked(reader);
         nxt_reset(&peer);
