@@ -21,6 +21,7 @@ void nxt_point(void);
 #define NXT_TEAR_EXCHANGE() (void)0
 #endif
 
+/* The comma makes a value of it, without _Atomic: clang would keep that in __auto_type. */
 #define atomic_load_explicit(object, order) (nxt_point(), *(object))
 #define atomic_load(object) atomic_load_explicit(object, seq_cst)
 #define atomic_store_explicit(object, value, order) (nxt_point(), (void)(*(object) = (value)))
@@ -28,21 +29,21 @@ void nxt_point(void);
 #define atomic_fetch_or(object, value)                                                                                 \
     ({                                                                                                                 \
         nxt_point();                                                                                                   \
-        __auto_type nxt_old = *(object);                                                                               \
+        __auto_type nxt_old = ((void)0, *(object));                                                                    \
         *(object) |= (value);                                                                                          \
         nxt_old;                                                                                                       \
     })
 #define atomic_fetch_and(object, value)                                                                                \
     ({                                                                                                                 \
         nxt_point();                                                                                                   \
-        __auto_type nxt_old = *(object);                                                                               \
+        __auto_type nxt_old = ((void)0, *(object));                                                                    \
         *(object) &= (value);                                                                                          \
         nxt_old;                                                                                                       \
     })
 #define atomic_exchange_explicit(object, value, order)                                                                 \
     ({                                                                                                                 \
         nxt_point();                                                                                                   \
-        __auto_type nxt_old = *(object);                                                                               \
+        __auto_type nxt_old = ((void)0, *(object));                                                                    \
         NXT_TEAR_EXCHANGE();                                                                                           \
         *(object) = (value);                                                                                           \
         nxt_old;                                                                                                       \
@@ -50,7 +51,7 @@ void nxt_point(void);
 #define atomic_compare_exchange_strong_explicit(object, expected, value, order, failure)                               \
     ({                                                                                                                 \
         nxt_point();                                                                                                   \
-        __auto_type nxt_old = *(object);                                                                               \
+        __auto_type nxt_old = ((void)0, *(object));                                                                    \
         NXT_TEAR_CAS();                                                                                                \
         int nxt_same = nxt_old == *(expected);                                                                         \
         if (nxt_same)                                                                                                  \
