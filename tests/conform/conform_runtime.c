@@ -445,7 +445,7 @@ NXT_TEST(create_refuses_an_options_struct_of_a_size_it_can_not_know)
     nxt_expect_eq(nx_runtime_create(&options, &runtime), -EINVAL);
     options.size = sizeof(size_t) - 1;
     nxt_expect_eq(nx_runtime_create(&options, &runtime), -EINVAL);
-    options.size = sizeof(options) + 1;
+    options.size = SIZE_MAX;
     nxt_expect_eq(nx_runtime_create(&options, &runtime), -EINVAL);
     nxt_expect(runtime == NULL);
 }

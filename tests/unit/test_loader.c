@@ -258,7 +258,7 @@ static void writable_by_a_group_is_trusted_only_if_it_could_change_the_program(v
 /* Mapped, a file shorter than its segments ends in SIGBUS. */
 static void truncated_file_is_refused_at_every_length(void **state)
 {
-    size_t size, lengths = 0;
+    size_t size = 0, lengths = 0;
     const char *bytes = nxt_samples_bytes(&size);
 
     (void)state;
@@ -309,7 +309,7 @@ static void damaged_file_never_leads_looking_astray(void **state)
 
 static void dynamic_linker_is_quoted_when_it_refuses(void **state)
 {
-    size_t size;
+    size_t size = 0;
     const char *bytes = nxt_samples_bytes(&size);
     char *copy = malloc(size);
 
