@@ -55,8 +55,12 @@ static int parse_scope(char *host, uint32_t *ret_scope)
     *percent = '\0';
     char *end;
     unsigned long index = strtoul(percent + 1, &end, 10);
-    if (percent[1] == '\0' || percent[1] == '-' || percent[1] == '+' || percent[1] == ' ')
-        return -EINVAL; /* strtoul would take them */
+    if (percent[1] == '\0')
+        return -EINVAL;
+    if (percent[1] < '0' || percent[1] > '9') { /* strtoul would take signs and blanks */
+        *ret_scope = if_nametoindex(percent + 1);
+        return *ret_scope > 0 ? 0 : -EINVAL;
+    }
     *ret_scope = *end == '\0' && index <= UINT32_MAX ? (uint32_t)index : if_nametoindex(percent + 1);
     return *ret_scope > 0 ? 0 : -EINVAL;
 }

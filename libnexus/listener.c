@@ -5,7 +5,7 @@
  * brings goes to the longest waiting task, on whatever worker, or into the listener's queue, so a cancelled accept
  * loses no connection. A queue longer than QUEUE_HIGH stops the accept: the rest stays in the kernel's backlog.
  *
- * Out of descriptors or buffers: the accept ends with that error; the listener says so once, and tries again every
+ * Out of descriptors or buffers: the accept ends with that error; the listener says so, at most every TELL_NS, and tries again every
  * RETRY_NS: no spinning, and back within that time when there is room.
  *
  * All fields are under the lock, but for the timer and the op, which are the home worker's. Whoever closes leaves freeing
@@ -21,6 +21,7 @@
 #define QUEUE_SIZE (2 * QUEUE_HIGH) /* with room for what still arrives after the stop */
 #define RETRY_NS (5 * INT64_C(1000000))
 #define PASSES_MAX 16u
+#define TELL_NS (10 * INT64_C(1000000000)) /* between two warnings of one listener */
 
 struct nx_listener {
     struct nx_runtime *runtime;
@@ -32,13 +33,13 @@ struct nx_listener {
     struct nxi_waiter *first, **last;
     nx_handle queue[QUEUE_SIZE];
     uint32_t queued, head;
-    bool armed;      /* the accept is in flight */
-    bool arming;     /* a message to the home worker is under way */
-    bool starved;    /* waiting for the retry timer */
-    bool told;       /* about that, in the log */
-    bool polled;     /* somebody asked without waiting: one accept is wanted all the same */
-    bool single;     /* one accept per waiter: nothing is taken ahead */
-    int32_t tell;    /* the error that is still to be told */
+    bool armed;   /* the accept is in flight */
+    bool arming;  /* a message to the home worker is under way */
+    bool starved; /* waiting for the retry timer */
+    bool polled;  /* somebody asked without waiting: one accept is wanted all the same */
+    bool single;  /* one accept per waiter: nothing is taken ahead */
+    int32_t tell; /* the error that is still to be told */
+    nx_time told_at;
     uint32_t passes; /* connections lost or trouble of the network in a row */
     bool closed;
     struct nxi_op accept;
@@ -122,10 +123,11 @@ static void retry_later(struct nx_listener *listener)
 static void starve(struct nx_listener *listener, int64_t error)
 {
     retry_later(listener);
-    if (listener->told || !listener->first)
-        return; /* nobody is kept waiting */
+    nx_time now = nxi_worker_now(listener->home);
+    if (!listener->first || (listener->told_at > 0 && now - listener->told_at < TELL_NS))
+        return; /* nobody is kept waiting, or it has been said */
+    listener->told_at = now;
     listener->tell = (int32_t)error;
-    listener->told = true;
 }
 
 /* Without the lock: the log function is the program's. */
@@ -179,8 +181,6 @@ static struct nxi_waiter *take(struct nx_listener *listener, int64_t result)
             starve(listener, result);
         return NULL;
     }
-    if (result >= 0)
-        listener->told = false;
     return give(listener, result);
 }
 

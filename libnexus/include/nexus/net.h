@@ -54,7 +54,7 @@ NX_API int nx_listener_addr(const nx_listener *listener, nx_addr *ret_addr);
 
 /*
  * The next connection, closed on exec. A connection the peer has already given up is passed over. At the limit of open
- * files or buffers (EMFILE, ENFILE, ENOBUFS, ENOMEM) it says so once in the log and goes on waiting without using
+ * files or buffers (EMFILE, ENFILE, ENOBUFS, ENOMEM) it says so in the log, now and then, and goes on waiting without using
  * cpu until there is room; with NX_POLL that error is returned. -EBADF when the listener is closed meanwhile. [parks]
  */
 NX_API int nx_accept(nx_listener *listener, nx_stream **ret_stream, nx_time deadline);
@@ -63,9 +63,9 @@ NX_API int nx_connect(const char *addr, const nx_connect_options *options, nx_st
 
 /*
  * Transfers return what moved: read at least a byte, 0 is end of stream; read_exact, write and writev all of it unless
- * end of stream, deadline, cancel or an error came after some bytes; the next call then finds the same, an error
- * that the system reports only once included. < 0 only if nothing moved. A stream may be read by one task while another writes; any worker may use it, one at a time per
- * direction is best. Never raises SIGPIPE: -EPIPE. TCP_NODELAY is on. buf is the driver's until the call returns. [parks]
+ * end of stream, deadline, cancel or an error came after some bytes; the next call then finds the same, an error that the
+ * system reports only once included. < 0 only if nothing moved. A stream may be read by one task while another writes;
+ * any worker may use it, one at a time per direction is best. Never raises SIGPIPE: -EPIPE. TCP_NODELAY is on. buf is the driver's until the call returns. [parks]
  */
 NX_API ssize_t nx_read(nx_stream *stream, void *buf, size_t len, nx_time deadline);
 NX_API ssize_t nx_read_exact(nx_stream *stream, void *buf, size_t len, nx_time deadline);
@@ -85,6 +85,7 @@ NX_API int nx_shutdown(nx_stream *stream, int how);
  * pointer is invalid for new calls. NULL is fine.
  */
 NX_API int nx_close(nx_stream *stream);
+/* The same for a listener. Its address is free again when the accept in flight has settled, a moment later. */
 NX_API int nx_listener_close(nx_listener *listener);
 
 /* The address at the other end. -ENOTCONN; -ENOTSUP, -ENOTSOCK for what has none. [threads] */
