@@ -1,6 +1,6 @@
 /*
- * abi.c: the layout of every ABI struct, on 64-bit machines, written down. A line here that has to change is a break of the
- * ABI; new fields go to the end, and get new lines.
+ * abi.c: the layout of every ABI struct, on 64-bit machines, written down. A line here that has to change is a break
+ * of the ABI; new fields go to the end, and get new lines.
  */
 #include "core.h"
 #include <nexus/readiness.h>

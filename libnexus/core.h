@@ -1,8 +1,8 @@
 /*
  * core.h: the types that the files of the core share, and who may touch which field.
  *
- * A task header is type-stable: its memory is a task header for the life of the process, so that a stale id can be looked
- * up without a lock. Everything about a task that is not atomic belongs to the worker it is at home on.
+ * A task header is type-stable: its memory is a task header for the life of the process, so that a stale id can be
+ * looked up without a lock. Everything about a task that is not atomic belongs to the worker it is at home on.
  */
 #ifndef NXI_CORE_H
 #define NXI_CORE_H
@@ -213,18 +213,21 @@ struct nxi_op {
     void (*done)(struct nxi_worker *worker, struct nxi_op *op, const struct nx_completion *completion);
 };
 
-/* The calling thread's worker, or NULL. Not inlined: its address of thread-local storage must not be kept over a switch. */
+/* The calling thread's worker, or NULL. Not inlined: its address of thread-local storage must not be kept over a
+ * switch. */
 struct nxi_worker *nxi_self(void);
 
-/* The same for a call that must be made by a task: NULL also in what the worker's own loop calls, a log function say. */
+/* The same for a call that must be made by a task: NULL also in what the worker's own loop calls, a log function say.
+ */
 struct nxi_worker *nxi_in_task(void);
 
-/* Hands an operation to the worker's driver. 1: completed inline; 0: op->done will be called. -EAGAIN, only from inside a
- * done function: no room, try again from the inbox. */
+/* Hands an operation to the worker's driver. 1: completed inline; 0: op->done will be called. -EAGAIN, only from
+ * inside a done function: no room, try again from the inbox. */
 int nxi_submit(struct nxi_worker *worker, uint32_t driver, struct nxi_op *op, struct nx_completion *ret_inline);
 int nxi_submit_once(struct nxi_worker *worker, uint32_t driver, struct nxi_op *op,
                     struct nx_completion *ret_inline); /* -EAGAIN from anywhere; polls nothing */
-/* Carries an operation out for the current task: its result. -ETIMEDOUT, -ECANCELED: it had no effect. Not for streams. */
+/* Carries an operation out for the current task: its result. -ETIMEDOUT, -ECANCELED: it had no effect. Not for
+ * streams. */
 int64_t nxi_op_run(struct nxi_worker *worker, uint32_t driver, const struct nx_op *op, nx_time deadline,
                    bool heed_cancel);
 
@@ -237,8 +240,8 @@ static inline struct nxi_task *nxi_task_of(struct nx_ready *ready)
     return nxi_container(ready, struct nxi_task, ready);
 }
 
-/* Reads an options struct: zeros for NULL and for what an older caller doesn't have; -EINVAL for a size that can't be, or
- * for something set that this library doesn't know. */
+/* Reads an options struct: zeros for NULL and for what an older caller doesn't have; -EINVAL for a size that can't
+ * be, or for something set that this library doesn't know. */
 int nxi_options_copy(void *ret_options, size_t known_size, const void *given);
 
 /* ---- between the files ---- */

@@ -6,12 +6,12 @@
  *
  * The doorbell (decision "park protocol", doc/design/park.md): after a push the poster exchanges the worker's state for
  * NOTIFIED, unconditionally, and rings only if it was PARKED. The exchange is an RMW on the word that the worker itself
- * exchanges to IDLE before its last look at the inbox: in the order of these RMWs either the worker's comes first, and the
- * poster sees IDLE or PARKED and stops it or rings, or the poster's comes first, and the worker reads it, and with it the
- * push.
+ * exchanges to IDLE before its last look at the inbox: in the order of these RMWs either the worker's comes first,
+ * and the poster sees IDLE or PARKED and stops it or rings, or the poster's comes first, and the worker reads it, and
+ * with it the push.
  *
- * A poster outside the runtime marks itself in runtime->foreign while it touches the worker: nx_runtime_destroy waits for
- * zero. What keeps the runtime alive until the mark is set is the message itself: each stands for a live task.
+ * A poster outside the runtime marks itself in runtime->foreign while it touches the worker: nx_runtime_destroy waits
+ * for zero. What keeps the runtime alive until the mark is set is the message itself: each stands for a live task.
  */
 #include "core.h"
 

@@ -5,11 +5,11 @@
  * brings goes to the longest waiting task, on whatever worker, or into the listener's queue, so a cancelled accept
  * loses no connection. A queue longer than QUEUE_HIGH stops the accept: the rest stays in the kernel's backlog.
  *
- * Out of descriptors or buffers: the accept ends with that error; the listener says so, at most every TELL_NS, and tries again every
- * RETRY_NS: no spinning, and back within that time when there is room.
+ * Out of descriptors or buffers: the accept ends with that error; the listener says so, at most every TELL_NS, and
+ * tries again every RETRY_NS: no spinning, and back within that time when there is room.
  *
- * All fields are under the lock, but for the timer and the op, which are the home worker's. Whoever closes leaves freeing
- * to the last reference: each nx_accept holds one.
+ * All fields are under the lock, but for the timer and the op, which are the home worker's. Whoever closes leaves
+ * freeing to the last reference: each nx_accept holds one.
  */
 #include "core.h"
 #include <nexus/net.h>
@@ -106,7 +106,8 @@ static bool out_of_room(int64_t error)
     return error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM;
 }
 
-/* The connection is gone before it was taken, or the network has told of trouble of its own: accept(2), "Error handling". */
+/* The connection is gone before it was taken, or the network has told of trouble of its own: accept(2), "Error
+ * handling". */
 static bool passing(int64_t error)
 {
     return error == -ECONNABORTED || error == -EINTR || error == -EPROTO || error == -ENETDOWN ||
@@ -311,8 +312,8 @@ static int64_t accept_now(struct nx_listener *listener, struct nxi_worker *worke
     return -EAGAIN;
 }
 
-/* One try without waiting: the queue; then, on the home worker, the kernel; elsewhere it asks the home worker to accept, and
- * the next try finds what that brings. */
+/* One try without waiting: the queue; then, on the home worker, the kernel; elsewhere it asks the home worker to
+ * accept, and the next try finds what that brings. */
 static int64_t try_accept(struct nx_listener *listener, struct nxi_worker *worker)
 {
     pthread_mutex_lock(&listener->lock);

@@ -108,10 +108,10 @@ static bool is_in_same_hands(const char *path, const struct stat *described, boo
 }
 
 /*
- * Beside root and this user, those are trusted who could change the code that runs already: who has power over the file,
- * or a directory above, of the program, of this library, of the C library. So a build tree works in a folder of another
- * user or of a group, for programs of that tree alone; and so do the system's files where root is not mapped into the
- * user namespace (unshare -U, sandboxes) and they all show the overflow id.
+ * Beside root and this user, those are trusted who could change the code that runs already: who has power over the
+ * file, or a directory above, of the program, of this library, of the C library. So a build tree works in a folder of
+ * another user or of a group, for programs of that tree alone; and so do the system's files where root is not mapped
+ * into the user namespace (unshare -U, sandboxes) and they all show the overflow id.
  */
 static bool has_power_already(const struct stat *described, bool by_group)
 {

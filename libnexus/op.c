@@ -1,8 +1,9 @@
 /*
  * op.c: operations that belong to no stream: submitted, and waited for by the current task.
  *
- * The op lives on the waiting task's stack. That is safe because the task does not return before the driver has reported
- * the op's terminal completion: a deadline or a cancel only asks the driver, and what the completion says is what happened.
+ * The op lives on the waiting task's stack. That is safe because the task does not return before the driver has
+ * reported the op's terminal completion: a deadline or a cancel only asks the driver, and what the completion says is
+ * what happened.
  */
 #include "core.h"
 

@@ -1,10 +1,10 @@
 /*
  * runtime.c: making a runtime, running in it, ending it.
  *
- * Start: the plugins are chosen and opened on the creating thread; then each worker opens its driver contexts on its own
- * thread and reports. If one fails all stop, and everything is undone. Stop is the mirror: when no task is left the phase
- * becomes STOPPING, the workers leave their loops, wait for each other (a worker may still ring another's doorbell until
- * it has left its own), and only then close their contexts.
+ * Start: the plugins are chosen and opened on the creating thread; then each worker opens its driver contexts on its
+ * own thread and reports. If one fails all stop, and everything is undone. Stop is the mirror: when no task is left
+ * the phase becomes STOPPING, the workers leave their loops, wait for each other (a worker may still ring another's
+ * doorbell until it has left its own), and only then close their contexts.
  */
 #include "core.h"
 #include "cpus.h"
@@ -374,8 +374,8 @@ static uint64_t live_tasks(struct nx_runtime *runtime)
 }
 
 /*
- * Waits until no task is left, or until the time: 0 or -ETIMEDOUT. In steps, because the last task's end may not have seen
- * `closing` yet and then tells nobody: to make it certain would cost every end of a task a full barrier.
+ * Waits until no task is left, or until the time: 0 or -ETIMEDOUT. In steps, because the last task's end may not have
+ * seen `closing` yet and then tells nobody: to make it certain would cost every end of a task a full barrier.
  */
 static int wait_empty(struct nx_runtime *runtime, nx_time until)
 {

@@ -1,6 +1,6 @@
 /*
- * second.c: a worker with two drivers. One waits for both: it polls the descriptor by which the other one shows that it has
- * something to do. The poll is asked for anew before each sleep, because it reports a state, not a change.
+ * second.c: a worker with two drivers. One waits for both: it polls the descriptor by which the other one shows that
+ * it has something to do. The poll is asked for anew before each sleep, because it reports a state, not a change.
  */
 #include "core.h"
 

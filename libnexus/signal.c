@@ -3,8 +3,8 @@
  *
  * A handler, installed by the first wait for a signal, notes it in a bit of `pending` and writes a byte to the pipe of
  * every waiter; a waiter takes bits of its set and otherwise waits for its pipe to become readable. Pipes are kept in a
- * small table and never closed while a handler may be running, so that a byte never goes to a descriptor that has become
- * something else. When the process' last runtime is gone, dispositions and pipes are given back.
+ * small table and never closed while a handler may be running, so that a byte never goes to a descriptor that has
+ * become something else. When the process' last runtime is gone, dispositions and pipes are given back.
  */
 #include "core.h"
 #include <fcntl.h>

@@ -1,10 +1,10 @@
 /*
  * slots.c: where task headers live.
  *
- * One table for the process: a directory of segments that never move and are never unmapped. An id is generation and slot;
- * looking it up is two loads and a compare, from any thread, even when the task has long ended. The generation is
- * the upper half of nxi_task.ctl and grows when a header is given back, so that each compare-and-swap on ctl is about one
- * task and no other. A slot whose generation would wrap is never used again.
+ * One table for the process: a directory of segments that never move and are never unmapped. An id is generation and
+ * slot; looking it up is two loads and a compare, from any thread, even when the task has long ended. The generation is
+ * the upper half of nxi_task.ctl and grows when a header is given back, so that each compare-and-swap on ctl is about
+ * one task and no other. A slot whose generation would wrap is never used again.
  *
  * Free headers are kept by each worker, last in first out, because the last one is warm; what a worker has too many of,
  * and what plain threads give back, goes to a common list.
@@ -170,7 +170,8 @@ void nxi_tasks_each(struct nx_runtime *runtime, void (*visit)(void *arg, struct 
         struct nxi_task *task = slot_at(slot);
         if (!task)
             return;
-        /* In this order: a state other than FREE, seen after this generation, is this generation's, and so is worker. */
+        /* In this order: a state other than FREE, seen after this generation, is this generation's, and so is worker.
+         */
         uint64_t ctl = atomic_load_explicit(&task->ctl, memory_order_acquire);
         uint8_t state = atomic_load_explicit(&task->state, memory_order_acquire);
         struct nxi_worker *worker = atomic_load_explicit(&task->worker, memory_order_relaxed);

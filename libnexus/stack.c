@@ -62,7 +62,8 @@
 #define BATCH_BYTES ((size_t)16 << 20) /* of address space in a batch, within the two limits below */
 #define BATCH_COUNT_MAX 256
 #define DECAY_CALLS 64
-/* What may lie below the stack pointer a parking task reports: its switch, a scheduler plugin's 1 KiB, our own frames. */
+/* What may lie below the stack pointer a parking task reports: its switch, a scheduler plugin's 1 KiB, our own
+ * frames. */
 #define PARKING_MARGIN ((size_t)2048)
 
 #define FLAG_DEEP 1u        /* pages below the topmost one are resident, left by an earlier life */

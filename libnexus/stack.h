@@ -123,7 +123,8 @@ void nxi_stack_cache_drain(struct nxi_stack_cache *cache);
 
 /*
  * For a worker that is about to idle for long: gives back pages of cached stacks that ran deep, moves what went cold to
- * the depot, and gives back whole stacks of the depot. At most 64 system calls of about 1 µs. True: there is more to do.
+ * the depot, and gives back whole stacks of the depot. At most 64 system calls of about 1 µs. True: there is more to
+ * do.
  */
 bool nxi_stack_decay(struct nxi_stack_cache *cache);
 

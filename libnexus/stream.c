@@ -1,17 +1,19 @@
 /*
  * stream.c: streams: reading, writing, closing.
  *
- * A stream has an owner, the worker whose driver context its handle is bound to; none at first. The owner's tasks use it
- * without any lock: what it holds (the list of operations in flight, closing) is the owner's alone. A task elsewhere first
- * tries to claim a stream without owner, by compare-and-swap. If there is an owner it posts its operation there:
+ * A stream has an owner, the worker whose driver context its handle is bound to; none at first. The owner's tasks use
+ * it without any lock: what it holds (the list of operations in flight, closing) is the owner's alone. A task
+ * elsewhere first tries to claim a stream without owner, by compare-and-swap. If there is an owner it posts its
+ * operation there:
  *
- *     nothing in flight, and the driver lets go     the owner gives the stream up; the asker claims it and goes on alone
- *     otherwise                                     the owner carries the operation out and sends the result back
+ *     nothing in flight, and the driver lets go     the owner gives the stream up; the asker claims it and goes on
+ *     alone otherwise                                     the owner carries the operation out and sends the result back
  *
  * so a stream that moves for good costs one round trip, and one that is used from two workers at once keeps working.
- * A posted operation carries a word, phase: the owner adds SUBMITTED before it submits, the asker adds CANCELLED when its
- * deadline comes or it is cancelled. Both are RMWs: either the owner sees CANCELLED and answers at once, or the asker sees
- * SUBMITTED and sends a second message after the operation. A stream with something in flight doesn't change hands.
+ * A posted operation carries a word, phase: the owner adds SUBMITTED before it submits, the asker adds CANCELLED when
+ * its deadline comes or it is cancelled. Both are RMWs: either the owner sees CANCELLED and answers at once, or the
+ * asker sees SUBMITTED and sends a second message after the operation. A stream with something in flight doesn't
+ * change hands.
  *
  * Closing: the owner cancels what is in flight; the last completion submits NX_OP_CLOSE; its completion drops the
  * stream's own reference. Each posted operation holds one more until its task has gone on.
@@ -185,8 +187,8 @@ static bool heeds_cancel(const struct nx_op *op)
     return op->code != NX_OP_SHUTDOWN;
 }
 
-/* The calls of one operation or several keep the stream in memory from the first park on: another task may close it as soon
- * as nothing of theirs is in flight. */
+/* The calls of one operation or several keep the stream in memory from the first park on: another task may close it
+ * as soon as nothing of theirs is in flight. */
 static void hold(struct nx_stream *stream, bool *inout_held)
 {
     if (*inout_held)
@@ -201,7 +203,8 @@ static void release(struct nx_stream *stream, bool held)
         unreference(stream);
 }
 
-/* The deadline has passed with nothing done: a deadline in the past means to try once, and the driver may not have looked. */
+/* The deadline has passed with nothing done: a deadline in the past means to try once, and the driver may not have
+ * looked. */
 static int64_t try_last(struct nxi_worker *worker, struct nx_stream *stream, const struct nx_op *what)
 {
     struct nxi_op op = {.op = *what};
@@ -399,8 +402,8 @@ static int take_stash(nx_stream *stream, enum direction direction)
     return atomic_exchange_explicit(&stream->stash[direction], 0, memory_order_relaxed);
 }
 
-/* An error ends a transfer of which total bytes are done: those are the result, and the error the next call's, unless the
- * next call finds out by itself. */
+/* An error ends a transfer of which total bytes are done: those are the result, and the error the next call's, unless
+ * the next call finds out by itself. */
 static ssize_t cut_short(nx_stream *stream, enum direction direction, size_t total, int64_t error)
 {
     if (total == 0)
@@ -427,7 +430,8 @@ ssize_t nx_read(nx_stream *stream, void *buf, size_t len, nx_time deadline)
     return (ssize_t)run(stream, &op, deadline, NULL);
 }
 
-/* After one of several operations: others get their turn, for which the stream must be held unless this was the last. */
+/* After one of several operations: others get their turn, for which the stream must be held unless this was the last.
+ */
 static void charge_between(nx_stream *stream, bool last, bool *inout_held)
 {
     if (!last)

@@ -6,15 +6,15 @@
  * The state belongs to the home worker. What other threads do to a task goes through ctl, and where the task must be
  * stirred, through its node, posted to the home worker's inbox:
  *
- *  - Who sets NXI_CTL_QUEUED on a live task owns the node, and posts it. Until the home worker has cleared QUEUED the task
- *    counts as live even if it has ended (worker->ended is raised by whoever comes last), so the runtime can't be
+ *  - Who sets NXI_CTL_QUEUED on a live task owns the node, and posts it. Until the home worker has cleared QUEUED the
+ *    task counts as live even if it has ended (worker->ended is raised by whoever comes last), so the runtime can't be
  *    destroyed under a poster.
- *  - A header is given back by whoever of these two comes last: the one that gives the id up (RETIRE), and the home worker
- *    clearing QUEUED. Both are RMWs on ctl, so exactly one of them sees the other's bit.
+ *  - A header is given back by whoever of these two comes last: the one that gives the id up (RETIRE), and the home
+ *    worker clearing QUEUED. Both are RMWs on ctl, so exactly one of them sees the other's bit.
  *  - A migratable task may be taken over by a thief at the moment its old home handles the node. The thief writes
- *    task->worker and then does an RMW on state; the old home does an RMW on state and then reads task->worker: whichever
- *    comes second sees the other. Either the old home sees the new one and forwards the node, or the task, which runs
- *    after the thief's RMW, sees the cancel.
+ *    task->worker and then does an RMW on state; the old home does an RMW on state and then reads task->worker:
+ *    whichever comes second sees the other. Either the old home sees the new one and forwards the node, or the task,
+ *    which runs after the thief's RMW, sees the cancel.
  */
 #include "core.h"
 #include <nexus/task.h>
@@ -343,8 +343,8 @@ int nx_go(nx_task_fn fn, void *arg)
 
 /* ---- cancel ---- */
 
-/* Sets bits on a live task of that generation; false if it has ended or all of them are set. ctl tells the generation, and
- * nothing else: its other bits may be old. */
+/* Sets bits on a live task of that generation; false if it has ended or all of them are set. ctl tells the
+ * generation, and nothing else: its other bits may be old. */
 static bool set_ctl(struct nxi_task *task, uint64_t ctl, uint32_t bits)
 {
     uint64_t seen = atomic_load_explicit(&task->ctl, memory_order_acquire);

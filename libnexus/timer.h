@@ -72,9 +72,9 @@ void nxi_timer_stop(struct nxi_wheel *wheel, struct nxi_timer *timer);
 nx_time nxi_wheel_next(struct nxi_wheel *wheel);
 
 /*
- * Fires every timer with deadline <= now, at most max of them, and returns how many. Order: by deadline up to a bucket's
- * 16 µs; what was started already due comes first. A timer is inactive in its callback, which may free or restart it.
- * At most 8 * max timers are moved down a level. When work is left over, nxi_wheel_next() is <= now.
+ * Fires every timer with deadline <= now, at most max of them, and returns how many. Order: by deadline up to a
+ * bucket's 16 µs; what was started already due comes first. A timer is inactive in its callback, which may free or
+ * restart it. At most 8 * max timers are moved down a level. When work is left over, nxi_wheel_next() is <= now.
  * A `now` before the last one counts as the last one. Not to be called from a callback.
  */
 unsigned nxi_wheel_expire(struct nxi_wheel *wheel, nx_time now, unsigned max);

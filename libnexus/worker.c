@@ -4,10 +4,10 @@
  *     loop:  drain the inbox → enqueue        run up to NXI_TURN_TASKS tasks, each switching straight to the next
  *            poll the drivers → ready tasks   expire the wheel          nothing to do → idle.c
  *
- * A task leaves its stack in one of three ways: it parks (nxi_park), yields (nxi_yield) or ends (task_main). In each, what
- * must happen only when its registers are saved, or its stack is no longer in use, is left in worker->after, which the
- * context that is switched to runs first (arrive). So nobody can resume a task that has not quite stopped, and a stack is
- * never given away by the one who stands on it.
+ * A task leaves its stack in one of three ways: it parks (nxi_park), yields (nxi_yield) or ends (task_main). In each,
+ * what must happen only when its registers are saved, or its stack is no longer in use, is left in worker->after,
+ * which the context that is switched to runs first (arrive). So nobody can resume a task that has not quite stopped,
+ * and a stack is never given away by the one who stands on it.
  */
 #include "core.h"
 #include "overflow.h"

@@ -97,8 +97,8 @@ static inline void shares_refund(struct shares *shares, uint32_t priority)
 }
 
 /*
- * The worker with the fewest tasks at home. rotate turns the starting point, so that equals take turns. The core's counts
- * move while we look: relaxed loads; a choice by counts a moment old is as good as any.
+ * The worker with the fewest tasks at home. rotate turns the starting point, so that equals take turns. The core's
+ * counts move while we look: relaxed loads; a choice by counts a moment old is as good as any.
  */
 static inline uint32_t least_loaded(const uint32_t *loads, uint32_t workers, uint32_t rotate)
 {

@@ -39,8 +39,8 @@
  * The shared queue: a stack that any thread pushes by CAS (release), and a list in order behind `taking`.
  *   Who takes sets taking by exchange, never waits for it, and first appends the whole stack, reversed, to the list. So
  *   producers are lock-free: a thread that is preempted anywhere in here holds up no producer, and takers only if it
- *   has taking; they look elsewhere and come back (has_work says yes). That is why this is not a FIFO under a spin lock,
- *   whose holder would hold up foreign threads too, while it walks a batch.
+ *   has taking; they look elsewhere and come back (has_work says yes). That is why this is not a FIFO under a spin
+ *   lock, whose holder would hold up foreign threads too, while it walks a batch.
  *   No ABA: takers compare nothing, and a pusher that finds the same top again, after it was away, may link to it.
  *   A task that moves from here to a ring is published there before the list gives it up (out.store(release)).
  *
@@ -121,7 +121,8 @@ static inline uint32_t minimum(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
-/* A mix by weight: count tasks of this weight came; the lower priorities may follow for as many rounds as those last. */
+/* A mix by weight: count tasks of this weight came; the lower priorities may follow for as many rounds as those last.
+ */
 static inline uint32_t rounds_left(uint32_t rounds, uint32_t count, uint32_t weight)
 {
     return count == 0 ? rounds : minimum(rounds, (count + weight - 1) / weight);
@@ -173,9 +174,9 @@ static struct nx_ready *shared_list(struct shared *shared)
     return list != NULL ? list : younger;
 }
 
-/* Puts up to limit tasks into the worker's own queue: 1/workers of the shared one, at most half a ring and what there is
- * room for. A ring without room takes one all the same, by way of bound: what is shared may not wait for a ring that is
- * never empty. Returns how many. */
+/* Puts up to limit tasks into the worker's own queue: 1/workers of the shared one, at most half a ring and what there
+ * is room for. A ring without room takes one all the same, by way of bound: what is shared may not wait for a ring
+ * that is never empty. Returns how many. */
 static uint32_t shared_take(struct nx_sched *sched, struct worker *w, uint32_t priority, uint32_t limit)
 {
     struct shared *shared = &sched->shared[priority];
@@ -452,8 +453,9 @@ static struct nx_ready *steal_dequeue(struct nx_sched *sched, uint32_t worker)
     return own_take(w);
 }
 
-/* A victim's oldest, of which priority: by the thief's credits. It is given out and never put into the thief's ring, so of
- * each theft one task runs, and two thieves can't hand one to and fro. Then up to half of what is left, mixed by weight. */
+/* A victim's oldest, of which priority: by the thief's credits. It is given out and never put into the thief's ring,
+ * so of each theft one task runs, and two thieves can't hand one to and fro. Then up to half of what is left, mixed
+ * by weight. */
 static struct nx_ready *steal_rings(struct worker *thief, struct worker *victim)
 {
     struct nx_ready *ready = NULL;

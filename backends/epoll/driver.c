@@ -1,20 +1,20 @@
 /*
  * epoll/driver.c: the epoll driver: a poller for the readiness adapter, one epoll instance per worker.
  *
- * A descriptor is added once, edge-triggered and for both directions; after that there is no epoll_ctl until it is closed
- * or leaves the worker.
+ * A descriptor is added once, edge-triggered and for both directions; after that there is no epoll_ctl until it is
+ * closed or leaves the worker.
  *
- * Waking: an eventfd in the set, edge-triggered too, so that nobody ever reads it: each write(2) is a new edge. The flag
- * `woken` keeps it to one write per wait.
+ * Waking: an eventfd in the set, edge-triggered too, so that nobody ever reads it: each write(2) is a new edge. The
+ * flag `woken` keeps it to one write per wait.
  *  - wake: exchange woken to true (seq_cst); who finds it false writes.
  *  - the worker, when epoll has reported the eventfd: stores false (seq_cst), then returns.
- * A wake that finds true relies on a write that is coming or whose edge is not consumed yet, or whose edge is being consumed
- * by a wait or poll that has not returned: in each case that wait ends, or the one that follows does, if the wake came after
- * arm. The flag is never reset without an edge consumed: resetting it in arm would lose the wake that found it true just
- * before.
+ * A wake that finds true relies on a write that is coming or whose edge is not consumed yet, or whose edge is being
+ * consumed by a wait or poll that has not returned: in each case that wait ends, or the one that follows does, if the
+ * wake came after arm. The flag is never reset without an edge consumed: resetting it in arm would lose the wake that
+ * found it true just before.
  *
- * Timeouts: epoll_pwait2 has nanoseconds (Linux 5.11). Without it a timerfd in the set serves, set only when the deadline
- * differs from the one it is set to.
+ * Timeouts: epoll_pwait2 has nanoseconds (Linux 5.11). Without it a timerfd in the set serves, set only when the
+ * deadline differs from the one it is set to.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* syscall */
@@ -196,8 +196,8 @@ static uint32_t to_ready(uint32_t events)
            (events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR | EPOLLPRI) ? NX_READY_HUP : 0);
 }
 
-/* Waits with the timerfd in the set. It is left set when something else ends the wait: the next deadline is often the same,
- * and an early return is allowed. */
+/* Waits with the timerfd in the set. It is left set when something else ends the wait: the next deadline is often the
+ * same, and an early return is allowed. */
 static int wait_by_timer(struct nx_poller *poller, int max, nx_time until, nx_time ns)
 {
     if (poller->timer_set != until) {

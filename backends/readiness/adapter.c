@@ -1,21 +1,24 @@
 /*
  * readiness/adapter.c: completions out of a readiness interface.
  *
- * The happy path: an op finds its direction's may-be-ready bit set, its system call succeeds, and it completes inline in
- * submit. Or the bit is clear, or the call gives EAGAIN and clears it: the op is appended to its direction's queue, and the
- * slot is made known to the poller, once. An event sets the bit, and the queue's ops are tried in order until one blocks.
+ * The happy path: an op finds its direction's may-be-ready bit set, its system call succeeds, and it completes inline
+ * in submit. Or the bit is clear, or the call gives EAGAIN and clears it: the op is appended to its direction's
+ * queue, and the slot is made known to the poller, once. An event sets the bit, and the queue's ops are tried in
+ * order until one blocks.
  *
  * Why no edge is lost
- *  - Registering reports the present state, so what became ready between EAGAIN and the registration is its first event.
+ *  - Registering reports the present state, so what became ready between EAGAIN and the registration is its first
+ *    event.
  *  - Once registered, a change after the EAGAIN (or the short read, see calls.c) is an event after it.
- *  - Invariant: while a direction's queue is not empty, its bit is clear, or an event for the slot waits in ctx->events, or
- *    the queue's first op is in ctx->kicked. So nothing that could go on is forgotten when the caller's array is full.
+ *  - Invariant: while a direction's queue is not empty, its bit is clear, or an event for the slot waits in
+ *    ctx->events, or the queue's first op is in ctx->kicked. So nothing that could go on is forgotten when the
+ *    caller's array is full.
  *
- * Why no event hits the wrong handle: a token is index and epoch; the epoch comes from one count per instance, is in the
- * slot only while it is registered, and unwatch voids the events already fetched.
+ * Why no event hits the wrong handle: a token is index and epoch; the epoch comes from one count per instance, is in
+ * the slot only while it is registered, and unwatch voids the events already fetched.
  *
- * Three lists hold what the next poll must do, and make arm answer -EAGAIN: cancelled ops, kicked multishot accepts (there
- * may be more to accept, and no edge will say so), and events fetched but not served.
+ * Three lists hold what the next poll must do, and make arm answer -EAGAIN: cancelled ops, kicked multishot accepts
+ * (there may be more to accept, and no edge will say so), and events fetched but not served.
  */
 #include "adapter.h"
 

@@ -6,8 +6,8 @@
 #include "fds.h"
 
 /*
- * slot->user[]: tails of circular lists of pending ops (op->driver[0] is the next), and the state word. Only the context
- * that uses the handle touches them (law 5), so they need neither lock nor atomics.
+ * slot->user[]: tails of circular lists of pending ops (op->driver[0] is the next), and the state word. Only the
+ * context that uses the handle touches them (law 5), so they need neither lock nor atomics.
  */
 #define SLOT_IN 0   /* READ, ACCEPT, in order */
 #define SLOT_OUT 1  /* WRITE, WRITEV, CONNECT, in order */
@@ -72,12 +72,13 @@ struct nx_ctx {
     struct nx_ready_event events[];
 };
 
-/* Before the descriptor is closed or leaves this context: nothing of the registration is left, the slot is as if new. */
+/* Before the descriptor is closed or leaves this context: nothing of the registration is left, the slot is as if new.
+ */
 void nxi_readiness_unwatch(struct nx_ctx *ctx, struct nx_fd_slot *slot, uint32_t index);
 
 /*
- * Makes the op's system call once. Its result, or -errno. -EAGAIN with the direction's BLOCKED bit set: nothing happened,
- * wait; without it, -EAGAIN is the op's result.
+ * Makes the op's system call once. Its result, or -errno. -EAGAIN with the direction's BLOCKED bit set: nothing
+ * happened, wait; without it, -EAGAIN is the op's result.
  */
 int64_t nxi_readiness_try(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_op *op);
 

@@ -1,17 +1,18 @@
 /*
  * readiness/calls.c: the system calls of ops, and what their results say about readiness.
  *
- * A short transfer on a stream means that the kernel has no more, so that the next call would be a wasted one: the bit is
- * cleared at once and the next edge sets it. That holds for TCP and for Unix streams, and needs care in these places:
+ * A short transfer on a stream means that the kernel has no more, so that the next call would be a wasted one: the
+ * bit is cleared at once and the next edge sets it. That holds for TCP and for Unix streams, and needs care in these
+ * places:
  *  - hang-up, error: the report came with the last data and no edge follows; SLOT_HUP keeps the bit set;
  *  - TCP and Unix urgent data: recv stops short at the mark; pollers report it as NX_READY_HUP;
- *  - Unix: recv stops short after a message with descriptors or, with SO_PASSCRED, between writers. recvmsg without room
- *    for control data says so by MSG_CTRUNC.
- * It does not hold for packet pipes, terminals (a line at a time), datagrams and sockets of unknown kind: they pay a call
- * that gives EAGAIN.
+ *  - Unix: recv stops short after a message with descriptors or, with SO_PASSCRED, between writers. recvmsg without
+ *    room for control data says so by MSG_CTRUNC.
+ * It does not hold for packet pipes, terminals (a line at a time), datagrams and sockets of unknown kind: they pay a
+ * call that gives EAGAIN.
  *
- * Nothing raises SIGPIPE on sockets (MSG_NOSIGNAL). On other descriptors the signal is directed at the calling thread, which
- * the core has block it; write(2) then gives EPIPE.
+ * Nothing raises SIGPIPE on sockets (MSG_NOSIGNAL). On other descriptors the signal is directed at the calling
+ * thread, which the core has block it; write(2) then gives EPIPE.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* accept4, POLLRDHUP */

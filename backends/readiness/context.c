@@ -1,4 +1,5 @@
-/* readiness/context.c: instances and contexts, the handle slots of the driver table, and what the driver says of itself. */
+/* readiness/context.c: instances and contexts, the handle slots of the driver table, and what the driver says of
+ * itself. */
 #include "adapter.h"
 
 #include <errno.h>

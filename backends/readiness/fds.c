@@ -1,8 +1,10 @@
 /*
- * readiness/fds.c: handles that are file descriptors, for any driver on a kernel with sockets. fds.h has the invariants.
+ * readiness/fds.c: handles that are file descriptors, for any driver on a kernel with sockets. fds.h has the
+ * invariants.
  *
- * The lock is a spin lock: a plugin makes no use of thread functions, what it guards is three loads and three stores, and
- * memory for a new segment is allocated outside of it. A holder that was preempted is waited for by giving the cpu away.
+ * The lock is a spin lock: a plugin makes no use of thread functions, what it guards is three loads and three stores,
+ * and memory for a new segment is allocated outside of it. A holder that was preempted is waited for by giving the
+ * cpu away.
  */
 #include "fds.h"
 

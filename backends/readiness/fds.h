@@ -5,11 +5,11 @@
  *  - A segment, once published (release), stays where it is until nx_fds_close: a slot's address never changes.
  *  - A slot's generation is odd while its handle lives. nx_fds_add writes fd, flags and user[] before it stores the odd
  *    generation (release); a lookup loads the generation (acquire) and so sees them.
- *  - The generation only grows and is never masked in the slot. A slot whose next odd generation would need more than the
- *    24 bits of a handle is retired: a stale handle can't become valid again.
- *  - fd may be read by nx_fds_name and nx_fds_export on any thread while the slot is dropped and made anew: both sides use
- *    relaxed atomics, and the reader looks at the generation again afterwards. All other fields are one context's
- *    (law 5 of driver.h).
+ *  - The generation only grows and is never masked in the slot. A slot whose next odd generation would need more than
+ *    the 24 bits of a handle is retired: a stale handle can't become valid again.
+ *  - fd may be read by nx_fds_name and nx_fds_export on any thread while the slot is dropped and made anew: both
+ *    sides use relaxed atomics, and the reader looks at the generation again afterwards. All other fields are one
+ *    context's (law 5 of driver.h).
  */
 #ifndef NEXUS_READINESS_FDS_H
 #define NEXUS_READINESS_FDS_H

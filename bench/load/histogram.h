@@ -67,7 +67,8 @@ static inline void histogram_merge(struct histogram *into, const struct histogra
         into->buckets[i] += from->buckets[i];
 }
 
-/* The value that a share q (0 to 1) of all values does not exceed: never too low, too high by at most 1/128. 0 if empty. */
+/* The value that a share q (0 to 1) of all values does not exceed: never too low, too high by at most 1/128. 0 if
+ * empty. */
 static inline uint64_t histogram_quantile(const struct histogram *histogram, double q)
 {
     if (histogram->count == 0)

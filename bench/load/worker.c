@@ -2,8 +2,8 @@
  * worker.c: a thread of the load generator and its connections.
  *
  * A connection's stream is an endless pattern, seen by three offsets: received <= sent <= goal. A message is a stretch
- * of it; issuing one moves the goal and notes the time, receiving its last byte gives the latency. Sockets are registered
- * once, edge-triggered both ways; a short read means drained.
+ * of it; issuing one moves the goal and notes the time, receiving its last byte gives the latency. Sockets are
+ * registered once, edge-triggered both ways; a short read means drained.
  *
  *   opening   connect, a message back    -> the barrier: all connections are up
  *   loop      by mode: closed loop, holding, or churn; until the phase says finish

@@ -1,9 +1,10 @@
 /*
- * echo_epoll: the least epoll echo server, as the limit a runtime is held against.   echo_epoll [ADDRESS:PORT [THREADS]]
+ * echo_epoll: the least epoll echo server, as the limit a runtime is held against.   echo_epoll [ADDRESS:PORT
+ * [THREADS]]
  *
- * A registration a connection, edge-triggered; a request is epoll_wait, recv, send; a short read means drained, so there
- * is no probe for EAGAIN. It expects what a closed-loop client does: replies fit into the socket buffer (it blocks in
- * poll(2) where they don't).
+ * A registration a connection, edge-triggered; a request is epoll_wait, recv, send; a short read means drained, so
+ * there is no probe for EAGAIN. It expects what a closed-loop client does: replies fit into the socket buffer (it
+ * blocks in poll(2) where they don't).
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

@@ -1,8 +1,8 @@
 /*
  * conform_cancel_io.c: cancels, deadlines and closes that meet a transfer which is just happening.
  *
- * Every byte is numbered (nxt_fill). Whatever a call answers, the next one must go on exactly where that answer said: a byte
- * that was taken and not told of, told of and not taken, or given to another stream shows at once.
+ * Every byte is numbered (nxt_fill). Whatever a call answers, the next one must go on exactly where that answer said:
+ * a byte that was taken and not told of, told of and not taken, or given to another stream shows at once.
  */
 #include "nxt_net.h"
 #include <stdlib.h>

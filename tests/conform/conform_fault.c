@@ -1,6 +1,6 @@
 /*
- * conform_fault.c: what the world does to a program: no more descriptors, a sandbox without io_uring, an interrupted system
- * call, a peer that is killed. Most of it in a process of its own, under an environment of its own.
+ * conform_fault.c: what the world does to a program: no more descriptors, a sandbox without io_uring, an interrupted
+ * system call, a peer that is killed. Most of it in a process of its own, under an environment of its own.
  */
 #include "nxt_net.h"
 #include <fcntl.h>

@@ -1,14 +1,14 @@
 /*
  * model.c: the real sched/work_stealing.c under every schedule that matters.
  *
- * A scenario is a few virtual threads (ucontext fibers) that call the scheduler's table. Each atomic operation is a point
- * (stdatomic.h here) where the explorer chooses who goes on. It runs a scenario again and again: depth first through all
- * schedules with at most BOUND preemptions, then through random ones. Most concurrency bugs need two preemptions or fewer
- * (CHESS); the random schedules are for the rest.
+ * A scenario is a few virtual threads (ucontext fibers) that call the scheduler's table. Each atomic operation is a
+ * point (stdatomic.h here) where the explorer chooses who goes on. It runs a scenario again and again: depth first
+ * through all schedules with at most BOUND preemptions, then through random ones. Most concurrency bugs need two
+ * preemptions or fewer (CHESS); the random schedules are for the rest.
  *
- * The oracles: every task is given out exactly once; one that is bound, on its worker; no sleeper misses work; and at the
- * end has_work says no. A failure prints the scenario and the schedule: who ran from each point on. Equal inputs give
- * equal runs.
+ * The oracles: every task is given out exactly once; one that is bound, on its worker; no sleeper misses work; and at
+ * the end has_work says no. A failure prints the scenario and the schedule: who ran from each point on. Equal inputs
+ * give equal runs.
  *
  *   model [random schedules per scenario] [preemption bound]
  */

@@ -1,7 +1,8 @@
 /*
- * stdatomic.h, the model's: comes before the compiler's, so that sched/work_stealing.c compiles unchanged and every atomic
- * operation in it is a point where another virtual thread may go on. All virtual threads share one real one, so plain
- * accesses do, and what is explored are the interleavings (sequential consistency; store buffers are tests/spin's part).
+ * stdatomic.h, the model's: comes before the compiler's, so that sched/work_stealing.c compiles unchanged and every
+ * atomic operation in it is a point where another virtual thread may go on. All virtual threads share one real one,
+ * so plain accesses do, and what is explored are the interleavings (sequential consistency; store buffers are
+ * tests/spin's part).
  *
  * NXT_MUTANT 1: a compare-and-swap that can be torn between its comparison and its store. 2: an exchange, likewise.
  */

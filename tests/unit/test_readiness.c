@@ -1072,8 +1072,8 @@ static void a_closed_handle_is_stale_and_its_number_serves_another(void **state)
 }
 
 /*
- * One event gives two completions and fills the caller's array, so that the second event waits inside. Its handle is closed
- * meanwhile, and the slot and the descriptor's number are used again at once.
+ * One event gives two completions and fills the caller's array, so that the second event waits inside. Its handle is
+ * closed meanwhile, and the slot and the descriptor's number are used again at once.
  */
 static void an_event_that_waits_inside_does_not_reach_the_next_owner_of_its_slot(void **state)
 {

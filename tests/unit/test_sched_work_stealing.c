@@ -617,8 +617,8 @@ static void dump_lists_every_place_and_takes_nothing(void **state)
 
 /*
  * The stress: 4 workers of which one makes most of the work, 2 threads that inject. Each task is given out LIVES times;
- * whoever gets it counts in a plain field, so that the thread sanitizer proves law 2 as well, and enqueues it again on its
- * own worker, with another reason, sometimes bound there.
+ * whoever gets it counts in a plain field, so that the thread sanitizer proves law 2 as well, and enqueues it again
+ * on its own worker, with another reason, sometimes bound there.
  */
 #define WORKERS 4u
 #define INJECTORS 2u

@@ -5,8 +5,8 @@
  * readiness interface such as epoll or kqueue is turned into it by nexus/readiness.h, with a fifth of the work.
  *
  * The laws
- *  1. Each op that was accepted completes exactly once: one completion without NX_COMPLETION_MORE. A multishot op may have
- *     any number with MORE before it. After its terminal completion the driver never touches op or buffer again.
+ *  1. Each op that was accepted completes exactly once: one completion without NX_COMPLETION_MORE. A multishot op may
+ *     have any number with MORE before it. After its terminal completion the driver never touches op or buffer again.
  *  2. cancel asks. The op then completes once all the same: with what it did, or with -ECANCELED having done nothing.
  *  3. From submit until the terminal completion op and buffer are the driver's: nobody else writes them. (INJECT:
  *     the buffer is the caller's again when submit returns. ZEROCOPY: the buffer stays the driver's until RELEASED.
@@ -16,12 +16,13 @@
  *  5. A handle is used by one context at a time: the core sees to it that no op of it is in flight, and calls release
  *     on the old context, before another context uses it. Its first use after creation may be on any context.
  *  6. NX_OP_CLOSE is submitted when no op of that handle is in flight. From its submission the handle is dead.
- *  7. wait is the only slot that may sleep. No slot calls back into the core or the application, but for the host table.
+ *  7. wait is the only slot that may sleep. No slot calls back into the core or the application, but for the host
+ *     table.
  *  8. Nothing here exits, aborts, forks, or installs a signal handler.
  *
- * The handshake before sleep: arm() flushes what is queued and answers -EAGAIN if there is work after all; then the core
- * looks at its own queues once more, and calls wait() or disarm(). A wake() that comes at any time after arm() began ends
- * this wait, or makes it return at once.
+ * The handshake before sleep: arm() flushes what is queued and answers -EAGAIN if there is work after all; then the
+ * core looks at its own queues once more, and calls wait() or disarm(). A wake() that comes at any time after arm()
+ * began ends this wait, or makes it return at once.
  */
 #ifndef NEXUS_DRIVER_H
 #define NEXUS_DRIVER_H
@@ -39,7 +40,8 @@ typedef uint64_t nx_handle;
 #define NX_HANDLE_GENERATION(handle) ((uint32_t)((handle) >> 32) & 0xffffffu)
 #define NX_HANDLE_DRIVER(handle) ((uint32_t)((handle) >> 56))
 
-/* What an op does; what len, data, offset and arg are for it. A code the driver doesn't know completes with -ENOTSUP. */
+/* What an op does; what len, data, offset and arg are for it. A code the driver doesn't know completes with -ENOTSUP.
+ */
 #define NX_OP_NOP 0u
 #define NX_OP_ACCEPT 1u   /* result: the new handle. MULTISHOT allowed */
 #define NX_OP_CONNECT 2u  /* data: const struct nx_addr */
@@ -140,8 +142,8 @@ struct nx_driver_ops {
 
     /*
      * 0: accepted; a completion will come by poll or wait. 1: completed inline, in *ret_inline (terminal, never MORE).
-     * -EAGAIN: no room, nothing taken: the core polls and tries again. Every other failure is an inline completion. Needs
-     * no system call: what it queues may be flushed by poll, arm or wait.
+     * -EAGAIN: no room, nothing taken: the core polls and tries again. Every other failure is an inline completion.
+     * Needs no system call: what it queues may be flushed by poll, arm or wait.
      */
     int (*submit)(struct nx_ctx *ctx, struct nx_op *op, struct nx_completion *ret_inline);
     /* Law 2. op is in flight on this ctx. Cannot fail. Asking twice is allowed. */
@@ -150,8 +152,8 @@ struct nx_driver_ops {
     uint32_t (*poll)(struct nx_ctx *ctx, struct nx_completion *out, uint32_t max);
     int (*arm)(struct nx_ctx *ctx);
     void (*disarm)(struct nx_ctx *ctx);
-    /* Sleeps until a completion, a wake or the time (of this driver's now, else of host->now; NX_FOREVER); may return early with nothing. NULL: this
-     * driver can't wait, another one does. */
+    /* Sleeps until a completion, a wake or the time (of this driver's now, else of host->now; NX_FOREVER); may return
+     * early with nothing. NULL: this driver can't wait, another one does. */
     uint32_t (*wait)(struct nx_ctx *ctx, struct nx_completion *out, uint32_t max, nx_time until);
     /* Any thread, from ctx_open's return until ctx_close; async-signal-safe, idempotent. */
     void (*wake)(struct nx_ctx *ctx);

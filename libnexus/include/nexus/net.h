@@ -54,18 +54,21 @@ NX_API int nx_listener_addr(const nx_listener *listener, nx_addr *ret_addr);
 
 /*
  * The next connection, closed on exec. A connection the peer has already given up is passed over. At the limit of open
- * files or buffers (EMFILE, ENFILE, ENOBUFS, ENOMEM) it says so in the log, now and then, and goes on waiting without using
- * cpu until there is room; with NX_POLL that error is returned. -EBADF when the listener is closed meanwhile. [parks]
+ * files or buffers (EMFILE, ENFILE, ENOBUFS, ENOMEM) it says so in the log, now and then, and goes on waiting without
+ * using cpu until there is room; with NX_POLL that error is returned. -EBADF when the listener is closed meanwhile.
+ * [parks]
  */
 NX_API int nx_accept(nx_listener *listener, nx_stream **ret_stream, nx_time deadline);
-/* Connects to an address; the earlier of deadline and options->timeout_ns counts. -ECONNREFUSED, -ETIMEDOUT, ... [parks] */
+/* Connects to an address; the earlier of deadline and options->timeout_ns counts. -ECONNREFUSED, -ETIMEDOUT, ...
+ * [parks] */
 NX_API int nx_connect(const char *addr, const nx_connect_options *options, nx_stream **ret_stream, nx_time deadline);
 
 /*
  * Transfers return what moved: read at least a byte, 0 is end of stream; read_exact, write and writev all of it unless
- * end of stream, deadline, cancel or an error came after some bytes; the next call then finds the same, an error that the
- * system reports only once included. < 0 only if nothing moved. A stream may be read by one task while another writes;
- * any worker may use it, one at a time per direction is best. Never raises SIGPIPE: -EPIPE. TCP_NODELAY is on. buf is the driver's until the call returns. [parks]
+ * end of stream, deadline, cancel or an error came after some bytes; the next call then finds the same, an error that
+ * the system reports only once included. < 0 only if nothing moved. A stream may be read by one task while another
+ * writes; any worker may use it, one at a time per direction is best. Never raises SIGPIPE: -EPIPE. TCP_NODELAY is
+ * on. buf is the driver's until the call returns. [parks]
  */
 NX_API ssize_t nx_read(nx_stream *stream, void *buf, size_t len, nx_time deadline);
 NX_API ssize_t nx_read_exact(nx_stream *stream, void *buf, size_t len, nx_time deadline);
@@ -98,8 +101,9 @@ NX_API int nx_stream_fd(const nx_stream *stream);
 
 #define NX_READABLE 1u
 #define NX_WRITABLE 2u
-/* Waits until a foreign descriptor is ready; it stays the caller's and is not changed. The ready events (> 0), hang-up and
- * error show as both; a regular file is always ready. -EBADF, -EINVAL. Do not close fd meanwhile. [parks] */
+/* Waits until a foreign descriptor is ready; it stays the caller's and is not changed. The ready events (> 0),
+ * hang-up and error show as both; a regular file is always ready. -EBADF, -EINVAL. Do not close fd meanwhile. [parks]
+ */
 NX_API int nx_fd_wait(int fd, unsigned events, nx_time deadline);
 
 typedef struct nx_serve_options {
@@ -112,9 +116,10 @@ typedef struct nx_serve_options {
 } nx_serve_options;
 
 /*
- * A whole server: listens, and runs on_conn in a task of its own for each connection, on the worker with the fewest; the
- * stream is closed when on_conn returns. The deadline, nx_cancel or nx_runtime_shutdown end accepting; then connections
- * get drain_ns, what is left is cancelled and waited for. Returns how many were cut, or -errno if it could not listen. [parks]
+ * A whole server: listens, and runs on_conn in a task of its own for each connection, on the worker with the fewest;
+ * the stream is closed when on_conn returns. The deadline, nx_cancel or nx_runtime_shutdown end accepting; then
+ * connections get drain_ns, what is left is cancelled and waited for. Returns how many were cut, or -errno if it
+ * could not listen. [parks]
  */
 NX_API int nx_serve(const char *addr, const nx_serve_options *options,
                     intptr_t (*on_conn)(nx_stream *stream, void *arg), void *arg, nx_time deadline);

@@ -4,8 +4,8 @@
  *     const struct nx_plugin nexus_plugin_<name>;       NX_PLUGIN_EXPORT puts it on the symbol table
  *
  * where <name> is the file's basename less "lib", up to the first dot, every character that is not a letter or a digit
- * replaced by "_". The same source builds as a module or into the library. A plugin links neither libnexus nor threads of
- * its own: what it needs from the world is in struct nx_host.
+ * replaced by "_". The same source builds as a module or into the library. A plugin links neither libnexus nor
+ * threads of its own: what it needs from the world is in struct nx_host.
  *
  * Rules of every struct in plugin.h, host.h, driver.h, sched.h, readiness.h: size first, fields are only appended; no
  * enum, bool, bit-field or type whose layout depends on a macro. A table shorter than the core knows has NULL in the

@@ -7,9 +7,9 @@
  *     NX_READINESS_DRIVER(my_driver_ops, my_poller_ops, NX_DOMAIN_NETWORK | NX_DOMAIN_FOREIGN);
  *     NX_PLUGIN_EXPORT const struct nx_plugin nexus_plugin_my = { ..., .ops = &my_driver_ops };
  *
- * A handle keeps a may-be-ready bit per direction: set at creation and by an event, cleared by EAGAIN and by a short read
- * (or write) unless hang-up or error was seen. An op makes its system call first only if the bit is set: in steady state a
- * request costs one read and one write.
+ * A handle keeps a may-be-ready bit per direction: set at creation and by an event, cleared by EAGAIN and by a short
+ * read (or write) unless hang-up or error was seen. An op makes its system call first only if the bit is set: in
+ * steady state a request costs one read and one write.
  */
 #ifndef NEXUS_READINESS_H
 #define NEXUS_READINESS_H
@@ -37,8 +37,8 @@ struct nx_poller_ops {
     int (*open)(const struct nx_host *host, const struct nx_config *config, struct nx_poller **ret_poller,
                 struct nx_reason *ret_reason);
     void (*close)(struct nx_poller *poller);
-    /* Starts or widens the interest in fd. -EEXIST: fd is already watched under another token. -EPERM: fd is always ready (a
-     * regular file). EDGE: events is always IN | OUT; an fd that is ready now is reported. */
+    /* Starts or widens the interest in fd. -EEXIST: fd is already watched under another token. -EPERM: fd is always
+     * ready (a regular file). EDGE: events is always IN | OUT; an fd that is ready now is reported. */
     int (*watch)(struct nx_poller *poller, int32_t fd, uint32_t events, uint64_t token);
     void (*unwatch)(struct nx_poller *poller, int32_t fd); /* before fd is closed, or leaves this worker */
     /* Up to max events; until as in nx_driver_ops.wait, NX_POLL: don't sleep. Ends early after wake. >= 0. */
@@ -112,10 +112,11 @@ void nx_readiness_forked(struct nx_driver *driver);
     }
 
 /*
- * ---- Handles that are file descriptors: for any driver on a kernel with sockets; used by the adapter and by iouring ----
+ * ---- Handles that are file descriptors: for any driver on a kernel with sockets; used by the adapter and by iouring
+ * ----
  *
- * A table of slots, index and generation making the handle. Slots never move and are never unmapped before close; making
- * and dropping a handle takes a lock, looking one up doesn't. The core's law 5 keeps two threads from one slot.
+ * A table of slots, index and generation making the handle. Slots never move and are never unmapped before close;
+ * making and dropping a handle takes a lock, looking one up doesn't. The core's law 5 keeps two threads from one slot.
  */
 #define NX_FD_SOCKET 1u  /* recv and send work on it */
 #define NX_FD_FOREIGN 2u /* imported with NX_IMPORT_FOREIGN */

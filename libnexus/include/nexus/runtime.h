@@ -37,8 +37,8 @@ typedef struct nx_runtime_options {
 } nx_runtime_options;
 
 /*
- * Starts a runtime: all workers up, or everything undone. -errno, with a sentence in options->error that names the cause
- * and the remedy; -EINVAL for a bad option or list, -ENOENT for an unknown plugin, the driver's reason otherwise.
+ * Starts a runtime: all workers up, or everything undone. -errno, with a sentence in options->error that names the
+ * cause and the remedy; -EINVAL for a bad option or list, -ENOENT for an unknown plugin, the driver's reason otherwise.
  */
 NX_API int nx_runtime_create(const nx_runtime_options *options, nx_runtime **ret_runtime);
 
@@ -49,14 +49,14 @@ NX_API int nx_runtime_create(const nx_runtime_options *options, nx_runtime **ret
 NX_API int nx_block_on(nx_runtime *runtime, nx_task_fn fn, void *arg, intptr_t *ret_result);
 
 /*
- * No new tasks from outside (-ESHUTDOWN); every nx_serve stops accepting and drains; after options.grace_ns all tasks are
- * cancelled; waits for their end. 0, or -ETIMEDOUT at the deadline: the tasks still there are named in the log. May be
- * called again. In a task of this runtime: -EDEADLK. [threads]
+ * No new tasks from outside (-ESHUTDOWN); every nx_serve stops accepting and drains; after options.grace_ns all tasks
+ * are cancelled; waits for their end. 0, or -ETIMEDOUT at the deadline: the tasks still there are named in the log.
+ * May be called again. In a task of this runtime: -EDEADLK. [threads]
  */
 NX_API int nx_runtime_shutdown(nx_runtime *runtime, nx_time deadline);
 
-/* Shuts down (without grace, waiting up to a second), ends the workers and frees the runtime. Tasks that would not end are
- * logged by name and leaked with what they use, never freed. NULL is fine. Not from a task of this runtime. */
+/* Shuts down (without grace, waiting up to a second), ends the workers and frees the runtime. Tasks that would not
+ * end are logged by name and leaked with what they use, never freed. NULL is fine. Not from a task of this runtime. */
 NX_API void nx_runtime_destroy(nx_runtime *runtime);
 
 /*

@@ -1,9 +1,9 @@
 /*
  * nexus/sched.h: the contract of a scheduler: ready queues and policy.
  *
- * The core owns threads, task states, inboxes, timers, parking, wake throttling and the budget. A scheduler decides which
- * ready task runs next, where a new one goes, and what may be stolen. It never blocks, reads no clock, makes no thread
- * and no system call, and needs at most 1 KiB of stack: it runs on the stack of the task that parks.
+ * The core owns threads, task states, inboxes, timers, parking, wake throttling and the budget. A scheduler decides
+ * which ready task runs next, where a new one goes, and what may be stolen. It never blocks, reads no clock, makes no
+ * thread and no system call, and needs at most 1 KiB of stack: it runs on the stack of the task that parks.
  *
  * The laws
  *  1. A task that was enqueued is given out exactly once, by dequeue or steal. None is lost, none runs twice.
@@ -52,8 +52,9 @@ struct nx_sched_ops {
                 struct nx_sched **ret_sched, struct nx_reason *ret_reason);
     void (*close)(struct nx_sched *sched); /* the workers have ended; queues are empty, or what is in them is leaked */
 
-    /* Where a task that is not bound goes: a worker, or NX_WORKER_INJECT. from: the calling worker or UINT32_MAX; spread:
-     * 1 if the caller asked for the least loaded one. loads[w] is the core's count of tasks at home on w. Any thread. */
+    /* Where a task that is not bound goes: a worker, or NX_WORKER_INJECT. from: the calling worker or UINT32_MAX;
+     * spread: 1 if the caller asked for the least loaded one. loads[w] is the core's count of tasks at home on w. Any
+     * thread. */
     uint32_t (*select)(struct nx_sched *sched, const struct nx_ready *ready, uint32_t from, uint32_t spread,
                        const uint32_t *loads);
     /* On that worker: the task is ready there. NX_WAKE_... */
@@ -62,8 +63,8 @@ struct nx_sched_ops {
     void (*inject)(struct nx_sched *sched, struct nx_ready *ready);
     /* On that worker: what it runs next; NULL: nothing. */
     struct nx_ready *(*dequeue)(struct nx_sched *sched, uint32_t worker);
-    /* On that worker, when dequeue has given nothing: takes one stealable task from others, and may move more into its own
-     * queue. Absent: workers share nothing. */
+    /* On that worker, when dequeue has given nothing: takes one stealable task from others, and may move more into
+     * its own queue. Absent: workers share nothing. */
     struct nx_ready *(*steal)(struct nx_sched *sched, uint32_t thief);
     /* On that worker, after the drivers are armed: 1 if dequeue or steal could give something. */
     uint32_t (*has_work)(struct nx_sched *sched, uint32_t worker);

@@ -38,15 +38,16 @@ typedef struct nx_task_options {
 } nx_task_options;
 
 /*
- * Starts a task on the calling task's runtime: when the caller parks, or at once on another worker under a scheduler that
- * steals. The result is its id, to be joined or detached exactly once. From a plain thread: -NX_ENOTASK. -ENOMEM; then arg is still the
- * caller's. From then on arg belongs to the task, even when it is cancelled before it starts: it still runs.
+ * Starts a task on the calling task's runtime: when the caller parks, or at once on another worker under a scheduler
+ * that steals. The result is its id, to be joined or detached exactly once. From a plain thread: -NX_ENOTASK.
+ * -ENOMEM; then arg is still the caller's. From then on arg belongs to the task, even when it is cancelled before it
+ * starts: it still runs.
  */
 NX_API NX_MUST_USE nx_task nx_spawn(nx_task_fn fn, void *arg);
 NX_API NX_MUST_USE nx_task nx_spawn_with(const nx_task_options *options, nx_task_fn fn, void *arg);
 
-/* Starts a task on a runtime from anywhere: a plain thread, or a task of another runtime. -ESHUTDOWN once the runtime is
- * shutting down, for callers outside it. [threads] */
+/* Starts a task on a runtime from anywhere: a plain thread, or a task of another runtime. -ESHUTDOWN once the runtime
+ * is shutting down, for callers outside it. [threads] */
 NX_API NX_MUST_USE nx_task nx_spawn_on(struct nx_runtime *runtime, const nx_task_options *options, nx_task_fn fn,
                                        void *arg);
 
@@ -66,7 +67,8 @@ NX_API int nx_join(nx_task task, intptr_t *ret_result, nx_time deadline);
 /* After -NX_EPANIC: the panic's message, cut to size. Its full length, or -ESRCH, -EINVAL (did not panic). [threads] */
 NX_API int nx_join_message(nx_task task, char *ret_message, size_t size);
 
-/* Nobody will join: the id goes when the task ends. -ESRCH, -EINVAL (already detached), -EBUSY (being joined). [threads] */
+/* Nobody will join: the id goes when the task ends. -ESRCH, -EINVAL (already detached), -EBUSY (being joined).
+ * [threads] */
 NX_API int nx_detach(nx_task task);
 
 /*
@@ -106,8 +108,8 @@ NX_API int nx_defer(void (*fn)(void *arg), void *arg);
  */
 NX_API NX_NORETURN NX_PRINTF(1, 2) void nx_panic(const char *format, ...);
 
-/* Task-local storage. A key is made once per process and never freed; the destructor (may be NULL) is called at a task's
- * end for a value that is not NULL. -EAGAIN: out of keys (64). [threads] */
+/* Task-local storage. A key is made once per process and never freed; the destructor (may be NULL) is called at a
+ * task's end for a value that is not NULL. -EAGAIN: out of keys (64). [threads] */
 typedef uint32_t nx_local_key;
 NX_API int nx_local_key_create(void (*destructor)(void *value), nx_local_key *ret_key);
 NX_API void *nx_local_get(nx_local_key key); /* NULL if unset, or outside a task */
