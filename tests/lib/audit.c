@@ -113,11 +113,26 @@ static void name_task(void *arg, struct nxi_task *task, uint64_t ctl)
              ctl & NXI_CTL_DONE ? "has ended, and nobody has joined or detached it" : "is still live");
 }
 
+static void count_task(void *arg, struct nxi_task *task, uint64_t ctl)
+{
+    (void)task;
+    (void)ctl;
+    ++*(unsigned *)arg;
+}
+
+static unsigned ids_left(nx_runtime *runtime)
+{
+    unsigned count = 0;
+    nxi_tasks_each(runtime, count_task, &count);
+    return count;
+}
+
 void nxt_audit_tasks(nx_runtime *runtime)
 {
-    /* A task's joiner may go on before the task has been taken off the books. */
+    /* A task's joiner may go on before the task has been taken off the books, and who waits for a server's last
+     * connection before that one's header is given back. */
     nx_time end = patience_end();
-    while (live_tasks(runtime) > 0 && nxt_clock() < end)
+    while ((live_tasks(runtime) > 0 || ids_left(runtime) > 0) && nxt_clock() < end)
         nxt_pause(100);
     size_t live = live_tasks(runtime);
     if (live != 0)

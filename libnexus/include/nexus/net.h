@@ -23,7 +23,8 @@ typedef struct nx_addr {
     uint8_t data[116];
 } nx_addr;
 
-/* "127.0.0.1:80", "[::1]:80", "[fe80::1%2]:80", "unix:/run/x.sock", "unix:@abstract". -EINVAL. [threads] */
+/* "127.0.0.1:80", "[::1]:80", "[fe80::1%2]:80", "unix:/run/x.sock", "unix:@abstract". The port is mandatory. -EINVAL,
+ * also for a host's name: this version looks no names up. [threads] */
 NX_API int nx_addr_parse(const char *text, nx_addr *ret_addr);
 
 /* The same text back, cut to size and terminated. Its full length, or -EINVAL. [threads] */
