@@ -12,7 +12,7 @@
  *     the buffer is the caller's again when submit returns. ZEROCOPY: the buffer stays the driver's until RELEASED.
  *     LOAN: the driver lends memory, its borrower's until loan_return.)
  *  4. A context (struct nx_ctx) belongs to the worker that opened it: only that thread calls anything that takes it,
- *     wake, name and export_fd aside. The instance (struct nx_driver) is shared by all workers.
+ *     wake, name, export_fd and stats aside. The instance (struct nx_driver) is shared by all workers.
  *  5. A handle is used by one context at a time: the core sees to it that no op of it is in flight, and calls release
  *     on the old context, before another context uses it. Its first use after creation may be on any context.
  *  6. NX_OP_CLOSE is submitted when no op of that handle is in flight. From its submission the handle is dead.
@@ -44,14 +44,40 @@ typedef uint64_t nx_handle;
  */
 #define NX_OP_NOP 0u
 #define NX_OP_ACCEPT 1u   /* result: the new handle. MULTISHOT allowed */
-#define NX_OP_CONNECT 2u  /* data: const struct nx_addr */
+#define NX_OP_CONNECT 2u  /* data: const struct nx_addr. A datagram socket: at once, also beside other ops */
 #define NX_OP_READ 3u     /* data, len: a buffer. Stream: any bytes, 0 is end of stream */
 #define NX_OP_WRITE 4u    /* data, len: a buffer. Stream: any bytes; never SIGPIPE */
 #define NX_OP_WRITEV 5u   /* data: const struct iovec, len of them (at most NX_IOV_MAX) */
 #define NX_OP_SHUTDOWN 6u /* arg: NX_SHUT_... */
 #define NX_OP_CLOSE 7u    /* never fails for the handle: it is gone, whatever the result. arg: NX_CLOSE_... */
-#define NX_OP_POLL 8u     /* arg: NX_READABLE | NX_WRITABLE; result: the ready events, hang-up and error show as both */
-#define NX_OP_COUNT 9u
+#define NX_OP_POLL                                                                                                     \
+    8u                   /* arg: NX_READABLE | NX_WRITABLE; result: the ready events, hang-up and error show as both.
+                           * MULTISHOT: see below */
+#define NX_OP_RECVMSG 9u /* data: struct nx_message. Datagram: its real length, 0 is one of no bytes */
+#define NX_OP_SENDMSG                                                                                                  \
+    10u /* data: struct nx_message. Stream: any bytes, descriptors with the first of them. To a Unix
+                           * datagram address also -EAGAIN: its queue is full, and nothing tells when it is not */
+/* Files, domain FILES. Once begun they need not heed cancel. */
+#define NX_OP_OPEN 11u     /* handle 0; data: path; arg: open(2)'s flags, mode << 32. Result: the new handle */
+#define NX_OP_PREADV 12u   /* data: const struct iovec, len of them; offset. Tries without waiting first */
+#define NX_OP_PWRITEV 13u  /* likewise */
+#define NX_OP_FSYNC 14u    /* arg: 1: fdatasync */
+#define NX_OP_TRUNCATE 15u /* offset: the new length */
+#define NX_OP_STAT 16u     /* handle 0: data is the path; arg: pointer to struct stat */
+#define NX_OP_RENAME 17u   /* handle 0; data: from; arg: pointer to the path to */
+#define NX_OP_UNLINK 18u   /* handle 0; data: path; arg: AT_REMOVEDIR or 0 */
+#define NX_OP_MKDIR 19u    /* handle 0; data: path; arg: mode */
+#define NX_OP_MEMBERSHIP                                                                                               \
+    20u /* data: const struct nx_addr, a group; offset: the interface's index or 0; arg: 1 joins,
+                              * 0 leaves. Inline */
+#define NX_OP_COUNT 21u
+
+/*
+ * A POLL with NX_OP_MULTISHOT, of a handle imported with NX_IMPORT_FOREIGN, reports edges: first what is ready now, if
+ * anything is; then, each time that something of what arg names has become ready, all of it that is ready then. What
+ * stays ready untouched is not reported again. It ends by cancel or an error, or, if the driver has no room, with a
+ * report. Alone on its handle: -EBUSY. Without the capability POLL, flag MULTISHOT, -ENOTSUP.
+ */
 
 #define NX_IOV_MAX 1024u
 #define NX_CLOSE_KEEP 1u /* forget the handle, leave the descriptor open */
@@ -72,6 +98,20 @@ struct nx_op { /* 64 bytes */
     uint64_t offset, arg;
     uintptr_t driver[3]; /* the driver's while the op is in flight; zero when submitted first */
 };
+
+/* What SENDMSG and RECVMSG move. The driver's until the op completes; RECVMSG writes addr, flags and fd_count. */
+struct nx_message {
+    struct iovec *iov;
+    uint32_t iov_count;   /* at most NX_IOV_MAX */
+    uint32_t flags;       /* RECVMSG: NX_MESSAGE_... that happened */
+    struct nx_addr *addr; /* to, from; NULL: the connected peer, not asked for */
+    int32_t *fds;         /* descriptors to go along, or room for those that come (close-on-exec) */
+    uint32_t fd_count;    /* room; then how many came. At most NX_FDS_MAX */
+    uint32_t reserved;
+};
+#define NX_FDS_MAX 64u
+#define NX_MESSAGE_CUT 1u     /* the datagram was longer */
+#define NX_MESSAGE_FDS_CUT 2u /* descriptors without room were closed */
 
 /* completion.flags */
 #define NX_COMPLETION_MORE 1u     /* not the last one of this op */
@@ -118,6 +158,12 @@ struct nx_stat {
 #define NX_OPTION_NODELAY 3u /* ignored (0) where it makes no sense */
 #define NX_OPTION_V6_ONLY 4u
 #define NX_OPTION_UNIX_MODE 5u /* before bind: the mode of the socket's file */
+/* Of datagram sockets */
+#define NX_OPTION_BROADCAST 6u
+#define NX_OPTION_TTL 7u /* of unicast and multicast, 1..255 */
+#define NX_OPTION_MULTICAST_LOOP 8u
+#define NX_OPTION_MULTICAST_SCOPE 9u /* index of the interface that multicast leaves by */
+#define NX_OPTION_RECEIVE_BUFFER 10u /* bytes */
 
 #define NX_IMPORT_FOREIGN 1u /* only polled; left as it is; NX_OP_CLOSE with NX_CLOSE_KEEP follows */
 
@@ -181,6 +227,7 @@ struct nx_driver_ops {
 
     /* ---- what and how ---- */
     int (*capability)(struct nx_driver *driver, uint32_t code, struct nx_capability *ret_capability);
+    /* Any thread may call, also while ops run. "kernel_entries": the system calls made for I/O, waits included. */
     uint32_t (*stats)(struct nx_ctx *ctx, struct nx_stat *out, uint32_t max);
     void (*forked)(struct nx_driver *driver); /* in the child: close descriptors the child must not keep; only that */
 };

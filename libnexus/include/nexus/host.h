@@ -27,7 +27,8 @@ struct nx_host {
     /* The value of a parameter: the user's or its default; checked against its type. NULL for one not in the table. */
     const char *(*param)(const struct nx_config *config, const char *name);
 
-    /* Runs fn(arg) on a thread that may block. 0, -EAGAIN, or -ENOTSUP on a host without such threads. */
+    /* Runs fn(arg) on a thread that may block, before the driver is closed. From a worker's thread, in any slot that is
+     * called there: 0, or -EAGAIN. -ENOTSUP on other threads, and on a host without threads that may block. */
     int (*defer_blocking)(void (*fn)(void *arg), void *arg);
 
     /* Makes that worker's driver poll soon. Any thread, any time between ctx_open and ctx_close. */

@@ -38,7 +38,8 @@ struct nx_poller_ops {
                 struct nx_reason *ret_reason);
     void (*close)(struct nx_poller *poller);
     /* Starts or widens the interest in fd. -EEXIST: fd is already watched under another token. -EPERM: fd is always
-     * ready (a regular file). EDGE: events is always IN | OUT; an fd that is ready now is reported. */
+     * ready (a regular file). EDGE: an fd that is ready now is reported, and watched once until unwatch; events is IN |
+     * OUT, except for a foreign descriptor: a poller that reports more there makes edges show that are none. */
     int (*watch)(struct nx_poller *poller, int32_t fd, uint32_t events, uint64_t token);
     void (*unwatch)(struct nx_poller *poller, int32_t fd); /* before fd is closed, or leaves this worker */
     /* Up to max events; until as in nx_driver_ops.wait, NX_POLL: don't sleep. Ends early after wake. >= 0. */
@@ -121,6 +122,7 @@ void nx_readiness_forked(struct nx_driver *driver);
 #define NX_FD_SOCKET 1u  /* recv and send work on it */
 #define NX_FD_FOREIGN 2u /* imported with NX_IMPORT_FOREIGN */
 #define NX_FD_LISTEN 4u
+#define NX_FD_DATAGRAM 8u
 
 struct nx_fd_slot {
     uint32_t generation; /* odd while in use */
@@ -144,6 +146,7 @@ int nx_fds_socket(struct nx_fd_table *table, uint32_t family, uint32_t type, uin
 int nx_fds_bind(struct nx_fd_table *table, nx_handle handle, const struct nx_addr *addr);
 int nx_fds_listen(struct nx_fd_table *table, nx_handle handle, int32_t backlog);
 int nx_fds_option(struct nx_fd_table *table, nx_handle handle, uint32_t option, int64_t value);
+int nx_fds_membership(struct nx_fd_table *table, const struct nx_op *op); /* NX_OP_MEMBERSHIP's result */
 int nx_fds_name(struct nx_fd_table *table, nx_handle handle, uint32_t peer, struct nx_addr *ret_addr);
 int nx_fds_import(struct nx_fd_table *table, int32_t fd, uint32_t flags, uint32_t nonblock, nx_handle *ret_handle);
 int nx_fds_export(struct nx_fd_table *table, nx_handle handle);

@@ -115,5 +115,55 @@ NX_API int nx_local_key_create(void (*destructor)(void *value), nx_local_key *re
 NX_API void *nx_local_get(nx_local_key key); /* NULL if unset, or outside a task */
 NX_API int nx_local_set(nx_local_key key, void *value);
 
+/* ---- scopes: children that end before their scope does ---- */
+
+typedef struct nx_scope nx_scope;
+
+#define NX_SCOPE_COLLECT 1u /* a child's error leaves its siblings alone; else the first error cancels them */
+
+typedef struct nx_scope_options {
+    size_t size;
+    int64_t timeout_ns; /* 0: none. Then every wait in the scope, its opener's included, gives -ETIMEDOUT */
+    unsigned flags;     /* NX_SCOPE_... */
+} nx_scope_options;
+
+/*
+ * Opens a scope in the calling task, inside the scopes that it, or whoever spawned it into one, is in already: of
+ * nested deadlines the earliest counts. Scopes close in the reverse order of opening; one still open when its task
+ * ends is cancelled and closed then. nx_shield holds off scope deadlines as it does cancels: clean-up may do I/O.
+ * -ENOMEM, -NX_ENOTASK.
+ */
+NX_API int nx_scope_open(const nx_scope_options *options, nx_scope **ret_scope);
+
+/*
+ * Spawns a child of the scope: by its opener, or by a task of the scope for itself a sibling. The scope joins it: a
+ * result < 0 is an error, a panic is -NX_EPANIC. The id may be cancelled, not joined or detached (-EBUSY). As
+ * nx_spawn_with; -ECANCELED once the scope is cancelled or its deadline has passed; -EPERM: the caller is not in it.
+ */
+NX_API NX_MUST_USE nx_task nx_scope_spawn(nx_scope *scope, nx_task_fn fn, void *arg);
+NX_API NX_MUST_USE nx_task nx_scope_spawn_with(nx_scope *scope, const nx_task_options *options, nx_task_fn fn,
+                                               void *arg);
+
+/* Cancels all children, present and to come. By any task of the scope, else -EPERM. */
+NX_API int nx_scope_cancel(nx_scope *scope);
+
+/*
+ * Waits for all children and frees the scope, always: the deadline, or a cancel of the caller, cancels the children,
+ * and they are waited for all the same. 0; the first error of a child; -ETIMEDOUT, -ECANCELED if that ended them and no
+ * child failed before. NX_POLL is a deadline in the past. -EPERM (the scope is not the caller's innermost) leaves it
+ * open. [parks]
+ */
+NX_API int nx_scope_close(nx_scope *scope, nx_time deadline);
+
+/* ---- calls that block ---- */
+
+/*
+ * Runs fn(arg) on a thread of the runtime's blocking pool (nx_runtime_options.blocking_threads) and waits for it: 0,
+ * with what it returned in *ret_result (may be NULL). Deadline and cancel take back what has not begun: -ETIMEDOUT,
+ * -ECANCELED, and fn is never called; once begun it is waited for. -EAGAIN: no thread can be had, or NX_POLL. fn is
+ * not in a task: it must not park. [parks]
+ */
+NX_API int nx_blocking(nx_task_fn fn, void *arg, intptr_t *ret_result, nx_time deadline);
+
 NX_END_DECLS
 #endif

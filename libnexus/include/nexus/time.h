@@ -13,7 +13,8 @@ NX_API nx_time nx_now(void);
 NX_API nx_time nx_after_ns(int64_t ns);
 NX_API nx_time nx_after_ms(int64_t ms);
 
-/* Sleeps until t, never less; 0, or -ECANCELED when the task is cancelled. A time in the past yields. [parks] */
+/* Sleeps until t, never less: 0; -ECANCELED when the task is cancelled, -ETIMEDOUT when a scope's deadline comes
+ * first. A time in the past yields. [parks] */
 NX_API int nx_sleep_until(nx_time t);
 NX_API int nx_sleep_ms(int64_t ms);
 
@@ -26,7 +27,8 @@ typedef struct nx_ticker {
 /* The first tick is one period from now. period_ns > 0, else -EINVAL. */
 NX_API int nx_ticker_init(nx_ticker *ticker, int64_t period_ns);
 
-/* Sleeps until the next tick; returns how many ticks were missed before it (0 when in time), or -ECANCELED. [parks] */
+/* Sleeps until the next tick; returns how many ticks were missed before it (0 when in time), or as nx_sleep_until.
+ * [parks] */
 NX_API int64_t nx_ticker_next(nx_ticker *ticker);
 
 NX_END_DECLS
