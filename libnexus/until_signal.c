@@ -1,0 +1,125 @@
+/*
+ * until_signal.c: nx_until_signal.
+ *
+ * The calling task waits for signals; its child, when it has ended, sets a flag and rouses it. From the first signal
+ * on, or a cancel, the caller is shielded: whatever comes, it waits for the child or ends the process.
+ */
+#include "signals.h"
+#include <unistd.h>
+
+#define DRAIN_DEFAULT_NS (30 * INT64_C(1000000000))
+
+struct guarded {
+    nx_task_fn fn;
+    void *arg;
+    struct nxi_signals signals;
+    atomic_bool ended;
+};
+
+static void note_end(void *arg)
+{
+    struct guarded *guarded = arg;
+    atomic_store(&guarded->ended, true);
+    nxi_signals_rouse(&guarded->signals); /* the caller joins us before it closes them */
+}
+
+static intptr_t run_guarded(void *arg)
+{
+    struct guarded *guarded = arg;
+    bool deferred = nx_defer(note_end, guarded) == 0; /* so that a panic comes by there too */
+    intptr_t result = guarded->fn(guarded->arg);
+    if (!deferred)
+        note_end(guarded);
+    return result;
+}
+
+/* Ends the process as the signal would have without us. */
+static _Noreturn void force(int signo)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, signo);
+    sigemptyset(&action.sa_mask);
+    sigaction(signo, &action, NULL);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    raise(signo);
+    _exit(128 + signo); /* its default is not to end anything */
+}
+
+/* Until the child has ended: the first signal's number, 0, or why the caller gave up. The caller is shielded then. */
+static int watch(struct guarded *guarded, nx_task child, const nx_until_signal_options *options)
+{
+    nx_time deadline = NX_FOREVER;
+    int first = 0, error = 0;
+    for (;;) { /* ends with the child, or at the second signal, or at the deadline */
+        int next = nxi_signals_next(&guarded->signals, &guarded->ended, deadline);
+        nx_shield(NX_FOREVER);
+        if (next == 0)
+            return first > 0 ? first : error;
+        if (first > 0) /* again, or the time is up */
+            force(next > 0 ? next : first);
+        nx_cancel(child);
+        if (next < 0) {
+            error = next;
+            continue;
+        }
+        first = next;
+        if (options->on_signal)
+            options->on_signal(first, options->arg);
+        if (options->drain_ns >= 0)
+            deadline = nx_after_ns(options->drain_ns > 0 ? options->drain_ns : DRAIN_DEFAULT_NS);
+    }
+}
+
+/* The child's end, or -NX_EPANIC. */
+static int take_result(nx_task child, intptr_t *ret_result)
+{
+    intptr_t result;
+    int error = nx_join(child, &result, NX_FOREVER);
+    if (error < 0)
+        nx_detach(child);
+    else if (ret_result)
+        *ret_result = result;
+    return error;
+}
+
+static int run(const sigset_t *set, struct guarded *guarded, const nx_until_signal_options *options,
+               intptr_t *ret_result)
+{
+    int error = nxi_signals_open(set, &guarded->signals);
+    if (error < 0)
+        return error;
+    nx_time shield = nxi_self()->current->cold->shield;
+    nx_task child = nx_spawn(run_guarded, guarded);
+    int result = child < 0 ? (int)child : watch(guarded, child, options);
+    if (child > 0) {
+        error = take_result(child, result >= 0 ? ret_result : NULL);
+        nx_shield(shield);
+    }
+    nxi_signals_close(&guarded->signals);
+    return error < 0 ? error : result;
+}
+
+int nx_until_signal(const nx_until_signal_options *given, nx_task_fn fn, void *arg, intptr_t *ret_result)
+{
+    NXI_ENTRY(-ENOSYS);
+    struct nxi_worker *worker = nxi_in_task();
+    nx_until_signal_options options;
+    if (!worker)
+        return nxi_no_task();
+    if (!fn || nxi_options_copy(&options, sizeof(options), given) < 0)
+        return -EINVAL;
+    if (nxi_task_cancelled(worker->current)) {
+        nxi_charge(worker);
+        return -ECANCELED;
+    }
+    if (!nxi_task_cold(worker->current)) /* for the shield */
+        return -ENOMEM;
+    struct guarded guarded = {.fn = fn, .arg = arg};
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    return run(options.signals ? options.signals : &set, &guarded, &options, ret_result);
+}
