@@ -1,0 +1,206 @@
+/*
+ * symbols.c: the names of code addresses, static functions included: from .symtab of the file, else from .dynsym.
+ *
+ * dladdr(3) knows exported names only, and waits for whoever is in dlopen(3); so the file that holds the address is
+ * asked of the loader's lock-free table (glibc 2.35), read by pread(2) and searched here. Everything read is checked
+ * against its size: the file may have been replaced.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "unwind.h"
+#include <dlfcn.h>
+#include <elf.h>
+#include <fcntl.h>
+#include <link.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MODULES_MAX 32
+#define CACHE_SIZE 1024u /* addresses; a dump repeats few */
+#define SECTION_MAX ((size_t)256 << 20)
+#define SECTIONS_MAX 4096u
+
+struct module {
+    uintptr_t base; /* what is added to the file's addresses */
+    char path[256];
+    ElfW(Sym) * symbols;
+    char *strings;
+    size_t symbol_count, strings_size;
+};
+
+struct entry {
+    uintptr_t pc;
+    char text[192];
+    char name[96];
+};
+
+struct nxi_symbols {
+    struct module modules[MODULES_MAX];
+    unsigned module_count;
+    struct entry cache[CACHE_SIZE];
+};
+
+struct nxi_symbols *nxi_symbols_open(void)
+{
+    return calloc(1, sizeof(struct nxi_symbols));
+}
+
+void nxi_symbols_close(struct nxi_symbols *symbols)
+{
+    if (!symbols)
+        return;
+    for (unsigned i = 0; i < symbols->module_count; i++) {
+        free(symbols->modules[i].symbols);
+        free(symbols->modules[i].strings);
+    }
+    free(symbols);
+}
+
+static struct link_map *map_of(uintptr_t pc)
+{
+#if defined(__GLIBC__) && defined(DLFO_STRUCT_HAS_EH_DBASE)
+    struct dl_find_object found;
+    return _dl_find_object((void *)pc, &found) == 0 ? found.dlfo_link_map : NULL;
+#elif defined(__GLIBC__)
+    Dl_info info;
+    struct link_map *map = NULL;
+    return dladdr1((void *)pc, &info, (void **)&map, RTLD_DL_LINKMAP) ? map : NULL;
+#else
+    (void)pc;
+    return NULL;
+#endif
+}
+
+/* A part of the file in memory of its own, with a zero behind it. */
+static void *read_part(int fd, uint64_t offset, uint64_t size)
+{
+    if (size == 0 || size > SECTION_MAX)
+        return NULL;
+    char *bytes = malloc(size + 1);
+    if (bytes && pread(fd, bytes, size, (off_t)offset) == (ssize_t)size) {
+        bytes[size] = '\0';
+        return bytes;
+    }
+    free(bytes);
+    return NULL;
+}
+
+static void read_symbols(struct module *module, int fd, const ElfW(Shdr) * sections, unsigned count, unsigned type)
+{
+    for (unsigned i = 0; i < count && !module->symbols; i++) {
+        if (sections[i].sh_type != type || sections[i].sh_link >= count)
+            continue;
+        const ElfW(Shdr) *strings = &sections[sections[i].sh_link];
+        module->symbols = read_part(fd, sections[i].sh_offset, sections[i].sh_size);
+        module->strings = read_part(fd, strings->sh_offset, strings->sh_size);
+        if (module->symbols && module->strings) {
+            module->symbol_count = sections[i].sh_size / sizeof(*module->symbols);
+            module->strings_size = strings->sh_size;
+            return;
+        }
+        free(module->symbols);
+        free(module->strings);
+        module->symbols = NULL;
+        module->strings = NULL;
+    }
+}
+
+static void read_file(struct module *module, const char *path)
+{
+    ElfW(Ehdr) header;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return;
+    if (pread(fd, &header, sizeof(header), 0) == (ssize_t)sizeof(header) &&
+        memcmp(header.e_ident, ELFMAG, SELFMAG) == 0 && header.e_shentsize == sizeof(ElfW(Shdr)) &&
+        header.e_shnum <= SECTIONS_MAX) {
+        ElfW(Shdr) *sections = read_part(fd, header.e_shoff, (uint64_t)header.e_shnum * sizeof(*sections));
+        if (sections) {
+            read_symbols(module, fd, sections, header.e_shnum, SHT_SYMTAB);
+            if (!module->symbols)
+                read_symbols(module, fd, sections, header.e_shnum, SHT_DYNSYM);
+        }
+        free(sections);
+    }
+    close(fd);
+}
+
+static struct module *module_of(struct nxi_symbols *symbols, uintptr_t pc)
+{
+    struct link_map *map = map_of(pc);
+    if (!map)
+        return NULL;
+    const char *path = map->l_name && *map->l_name ? map->l_name : "/proc/self/exe";
+    for (unsigned i = 0; i < symbols->module_count; i++)
+        if (symbols->modules[i].base == map->l_addr)
+            return &symbols->modules[i];
+    if (symbols->module_count == MODULES_MAX)
+        return NULL;
+    struct module *module = &symbols->modules[symbols->module_count++];
+    module->base = map->l_addr;
+    snprintf(module->path, sizeof(module->path), "%s", path);
+    read_file(module, path);
+    if (path[0] == '/' && strcmp(path, "/proc/self/exe") == 0) {
+        ssize_t length = readlink(path, module->path, sizeof(module->path) - 1);
+        module->path[length > 0 ? length : 0] = '\0';
+    }
+    return module;
+}
+
+static const char *file_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* The function that the file's address is in, or NULL. Without a size it reaches up to the next. */
+static const ElfW(Sym) * function_at(const struct module *module, uintptr_t address)
+{
+    const ElfW(Sym) *best = NULL;
+    for (size_t i = 0; i < module->symbol_count; i++) {
+        const ElfW(Sym) *symbol = &module->symbols[i];
+        unsigned type = symbol->st_info & 0xf;
+        if ((type != STT_FUNC && type != STT_NOTYPE && type != STT_GNU_IFUNC) || symbol->st_shndx == SHN_UNDEF ||
+            symbol->st_value > address || symbol->st_name >= module->strings_size)
+            continue;
+        if (symbol->st_size > 0 && address - symbol->st_value >= symbol->st_size)
+            continue;
+        if (!best || symbol->st_value > best->st_value)
+            best = symbol;
+    }
+    return best;
+}
+
+static void resolve(struct nxi_symbols *symbols, uintptr_t pc, bool is_return, struct entry *entry)
+{
+    struct module *module = module_of(symbols, pc - is_return);
+    entry->pc = pc;
+    entry->name[0] = '\0';
+    if (!module) {
+        snprintf(entry->text, sizeof(entry->text), "0x%llx", (unsigned long long)pc);
+        return;
+    }
+    uintptr_t address = pc - module->base;
+    const ElfW(Sym) *symbol = function_at(module, address - is_return);
+    if (symbol)
+        snprintf(entry->name, sizeof(entry->name), "%s", module->strings + symbol->st_name);
+    char name[sizeof(entry->name) + 24] = "";
+    if (symbol)
+        snprintf(name, sizeof(name), "%.95s+0x%llx ", module->strings + symbol->st_name,
+                 (unsigned long long)(address - symbol->st_value));
+    snprintf(entry->text, sizeof(entry->text), "%s(%.60s+0x%llx)", name, file_name(module->path),
+             (unsigned long long)address);
+}
+
+const char *nxi_symbols_describe(struct nxi_symbols *symbols, uintptr_t pc, bool is_return, const char **ret_name)
+{
+    struct entry *entry = &symbols->cache[(pc >> 1 ^ pc >> 11) % CACHE_SIZE];
+    if (entry->pc != pc || pc == 0)
+        resolve(symbols, pc, is_return, entry);
+    *ret_name = entry->name;
+    return entry->text;
+}

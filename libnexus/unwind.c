@@ -1,0 +1,583 @@
+/*
+ * unwind.c: backtraces of tasks that do not run, and of threads that a signal has stopped.
+ *
+ * The stack is a copy, so it holds still and every read of it is checked. Where each function has put its return
+ * address and its caller's registers is in the unwind tables of its file (.eh_frame, there also at -O2 without frame
+ * pointers and for C); they are found by the compiler's own _Unwind_Find_FDE, which takes no lock with glibc 2.35 or
+ * newer. A frame without tables is left by its frame pointer. On AArch64, whose ABI keeps frame records, the chain of
+ * those is all that is needed.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "unwind.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+bool nxi_snoop(void *to, const void *from, size_t size)
+{
+#ifdef SYS_process_vm_readv
+    struct iovec local = {to, size}, remote = {(void *)(uintptr_t)from, size};
+    int saved_errno = errno;
+    bool all = syscall(SYS_process_vm_readv, getpid(), &local, 1UL, &remote, 1UL, 0UL) == (long)size;
+    errno = saved_errno;
+    return all;
+#else
+    (void)to, (void)from, (void)size;
+    return false;
+#endif
+}
+
+static bool read_word(const struct nxi_stack_copy *copy, uintptr_t at, uintptr_t *ret_word)
+{
+    uintptr_t offset = at - copy->low;
+    if (at < copy->low || copy->size < sizeof(*ret_word) || offset > copy->size - sizeof(*ret_word))
+        return false;
+    memcpy(ret_word, copy->bytes + offset, sizeof(*ret_word));
+    return true;
+}
+
+#if defined(__x86_64__) && !defined(__ILP32__) && defined(__linux__)
+
+enum { RBX = 3, RBP = 6, RSP = 7, R12 = 12, R13, R14, R15, RA };
+
+bool nxi_registers_of_fiber(struct nxi_registers *ret_registers, uintptr_t sp, const struct nxi_stack_copy *copy)
+{
+#ifdef NXI_FIBER_UCONTEXT
+    (void)ret_registers, (void)sp, (void)copy;
+    return false;
+#else
+    static const unsigned char order[] = {R15, R14, R13, R12, RBX, RBP, RA}; /* as fiber_x86_64.S pushes them */
+    struct nxi_registers registers = {.exact = false};
+    for (size_t i = 0; i < sizeof(order); i++, sp += sizeof(uintptr_t))
+        if (!read_word(copy, sp, &registers.of[order[i]]))
+            return false;
+    registers.of[RSP] = sp;
+    *ret_registers = registers;
+    return true;
+#endif
+}
+
+bool nxi_registers_of_signal(struct nxi_registers *ret_registers, const void *context)
+{
+    static const int order[NXI_REGISTERS] = {REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI,
+                                             REG_RBP, REG_RSP, REG_R8,  REG_R9,  REG_R10, REG_R11,
+                                             REG_R12, REG_R13, REG_R14, REG_R15, REG_RIP};
+    const ucontext_t *ucontext = context;
+    for (int i = 0; i < NXI_REGISTERS; i++)
+        ret_registers->of[i] = (uintptr_t)ucontext->uc_mcontext.gregs[order[i]];
+    ret_registers->exact = true;
+    return true;
+}
+
+/* ---- the tables: DWARF call frame information as in the LSB's .eh_frame ---- */
+
+struct dwarf_eh_bases {
+    void *tbase, *dbase, *func;
+};
+const void *_Unwind_Find_FDE(void *pc, struct dwarf_eh_bases *ret_bases);
+
+#define STATES_MAX 8 /* nested remember_state */
+#define EXPRESSION_STACK 16
+
+enum rule_kind { SAME, UNDEFINED, OFFSET, VAL_OFFSET, REGISTER, EXPRESSION, VAL_EXPRESSION };
+
+struct rule {
+    enum rule_kind kind;
+    int64_t value;             /* offset from the CFA, or a register */
+    const unsigned char *code; /* of an expression: its length first */
+};
+
+struct frame_rules {
+    struct rule of[NXI_REGISTERS];
+    uint64_t cfa_register;
+    int64_t cfa_offset;
+    const unsigned char *cfa_code;
+};
+
+/* What is the same for all of a function's table. */
+struct table {
+    const unsigned char *begin, *end, *cie_begin, *cie_end;
+    uint64_t code_align;
+    int64_t data_align;
+    uintptr_t function;
+    unsigned char encoding;
+    bool signal_frame;
+};
+
+static uint64_t uleb(const unsigned char **at)
+{
+    uint64_t value = 0;
+    unsigned shift = 0;
+    unsigned char byte;
+    do { /* ends: the tables are the compiler's */
+        byte = *(*at)++;
+        if (shift < 64)
+            value |= (uint64_t)(byte & 0x7f) << shift;
+        shift += 7;
+    } while (byte & 0x80);
+    return value;
+}
+
+static int64_t sleb(const unsigned char **at)
+{
+    uint64_t value = 0;
+    unsigned shift = 0;
+    unsigned char byte;
+    do {
+        byte = *(*at)++;
+        if (shift < 64)
+            value |= (uint64_t)(byte & 0x7f) << shift;
+        shift += 7;
+    } while (byte & 0x80);
+    if (shift < 64 && (byte & 0x40))
+        value |= ~UINT64_C(0) << shift;
+    return (int64_t)value;
+}
+
+static uint64_t fixed(const unsigned char **at, size_t size)
+{
+    uint64_t value = 0;
+    memcpy(&value, *at, size);
+    *at += size;
+    return value;
+}
+
+static int64_t fixed_signed(const unsigned char **at, size_t size)
+{
+    unsigned unused = 64 - 8 * (unsigned)size;
+    return (int64_t)(fixed(at, size) << unused) >> unused;
+}
+
+static void skip_encoded(const unsigned char **at, unsigned char encoding)
+{
+    static const unsigned char sizes[16] = {8, 0, 2, 4, 8, 0, 0, 0, 8, 0, 2, 4, 8, 0, 0, 0};
+    if ((encoding & 0x0f) == 1 || (encoding & 0x0f) == 9)
+        (void)uleb(at);
+    else
+        *at += sizes[encoding & 0x0f];
+}
+
+static uint32_t word_at(const unsigned char *at)
+{
+    uint32_t value;
+    memcpy(&value, at, sizeof(value));
+    return value;
+}
+
+/* Sections with 64-bit lengths are not made by compilers. */
+static bool open_table(uintptr_t pc, struct table *ret_table)
+{
+    struct dwarf_eh_bases bases = {0};
+    const unsigned char *fde = _Unwind_Find_FDE((void *)pc, &bases);
+    if (!fde || word_at(fde) == 0xffffffff)
+        return false;
+    const unsigned char *cie = fde + 4 - (int32_t)word_at(fde + 4);
+    struct table table = {.function = (uintptr_t)bases.func, .cie_end = cie + 4 + word_at(cie)};
+    const unsigned char *at = cie + 8;
+    unsigned char version = *at++;
+    const char *augmentation = (const char *)at;
+    at += strlen(augmentation) + 1;
+    table.code_align = uleb(&at);
+    table.data_align = sleb(&at);
+    if (version == 1)
+        at++;
+    else
+        (void)uleb(&at); /* the return address' number is 16 */
+    if (*augmentation == 'z') {
+        uint64_t length = uleb(&at);
+        const unsigned char *data = at;
+        at += length;
+        for (const char *letter = augmentation + 1; *letter; letter++) {
+            if (*letter == 'R')
+                table.encoding = *data++;
+            else if (*letter == 'L')
+                data++;
+            else if (*letter == 'P') {
+                unsigned char encoding = *data++;
+                skip_encoded(&data, encoding);
+            } else if (*letter == 'S')
+                table.signal_frame = true;
+        }
+    } else if (*augmentation) {
+        return false;
+    }
+    table.cie_begin = at;
+    at = fde + 8;
+    skip_encoded(&at, table.encoding);
+    skip_encoded(&at, table.encoding & 0x0f);
+    if (*augmentation == 'z') {
+        uint64_t length = uleb(&at);
+        at += length;
+    }
+    table.begin = at;
+    table.end = fde + 4 + word_at(fde);
+    *ret_table = table;
+    return true;
+}
+
+static void set_rule(struct frame_rules *rules, uint64_t number, enum rule_kind kind, int64_t value)
+{
+    if (number < NXI_REGISTERS)
+        rules->of[number] = (struct rule){.kind = kind, .value = value};
+}
+
+static void set_expression(struct frame_rules *rules, uint64_t number, enum rule_kind kind, const unsigned char **at)
+{
+    if (number < NXI_REGISTERS)
+        rules->of[number] = (struct rule){.kind = kind, .code = *at};
+    uint64_t length = uleb(at);
+    *at += length;
+}
+
+/* The instructions that say where the caller's registers are; false: one that isn't known. */
+static bool register_rule(const struct table *table, unsigned char code, const unsigned char **at,
+                          struct frame_rules *rules)
+{
+    uint64_t number = uleb(at);
+    switch (code) {
+    case 0x05: /* offset_extended */
+        set_rule(rules, number, OFFSET, (int64_t)uleb(at) * table->data_align);
+        return true;
+    case 0x07:
+        set_rule(rules, number, UNDEFINED, 0);
+        return true;
+    case 0x08: /* same_value */
+        set_rule(rules, number, SAME, 0);
+        return true;
+    case 0x09:
+        set_rule(rules, number, REGISTER, (int64_t)uleb(at));
+        return true;
+    case 0x10:
+        set_expression(rules, number, EXPRESSION, at);
+        return true;
+    case 0x11: /* offset_extended_sf */
+        set_rule(rules, number, OFFSET, sleb(at) * table->data_align);
+        return true;
+    case 0x14:
+        set_rule(rules, number, VAL_OFFSET, (int64_t)uleb(at) * table->data_align);
+        return true;
+    case 0x15:
+        set_rule(rules, number, VAL_OFFSET, sleb(at) * table->data_align);
+        return true;
+    case 0x16:
+        set_expression(rules, number, VAL_EXPRESSION, at);
+        return true;
+    case 0x2f: /* GNU_negative_offset_extended */
+        set_rule(rules, number, OFFSET, -(int64_t)uleb(at) * table->data_align);
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* The instructions that say what the CFA, the stack pointer before the call, is. False: none of them. */
+static bool cfa_rule(const struct table *table, unsigned char code, const unsigned char **at, struct frame_rules *rules)
+{
+    switch (code) {
+    case 0x0c: /* def_cfa */
+    case 0x12: /* def_cfa_sf */
+        rules->cfa_register = uleb(at);
+        rules->cfa_offset = code == 0x0c ? (int64_t)uleb(at) : sleb(at) * table->data_align;
+        rules->cfa_code = NULL;
+        return true;
+    case 0x0d: /* def_cfa_register */
+        rules->cfa_register = uleb(at);
+        return true;
+    case 0x0e: /* def_cfa_offset */
+        rules->cfa_offset = (int64_t)uleb(at);
+        return true;
+    case 0x13: /* def_cfa_offset_sf */
+        rules->cfa_offset = sleb(at) * table->data_align;
+        return true;
+    case 0x0f: { /* def_cfa_expression */
+        rules->cfa_code = *at;
+        uint64_t length = uleb(at);
+        *at += length;
+        return true;
+    }
+    default:
+        return false;
+    }
+}
+
+/* Runs a part of the table up to pc. initial: what `restore` goes back to. */
+static bool run_table(const struct table *table, const unsigned char *at, const unsigned char *end, uintptr_t pc,
+                      const struct frame_rules *initial, struct frame_rules *rules)
+{
+    struct frame_rules remembered[STATES_MAX];
+    unsigned depth = 0;
+    uintptr_t location = table->function;
+    while (at < end && location <= pc) {
+        unsigned char code = *at++;
+        uint64_t low = code & 0x3f;
+        if ((code & 0xc0) == 0x40) {
+            location += low * table->code_align;
+        } else if ((code & 0xc0) == 0x80) {
+            set_rule(rules, low, OFFSET, (int64_t)uleb(&at) * table->data_align);
+        } else if ((code & 0xc0) == 0xc0 || code == 0x06) {
+            uint64_t number = code == 0x06 ? uleb(&at) : low;
+            if (number < NXI_REGISTERS)
+                rules->of[number] = initial->of[number];
+        } else if (code == 0) {
+            continue;
+        } else if (code >= 0x02 && code <= 0x04) {
+            location += fixed(&at, (size_t)1 << (code - 2)) * table->code_align;
+        } else if (code == 0x0a) {
+            if (depth == STATES_MAX)
+                return false;
+            remembered[depth++] = *rules;
+        } else if (code == 0x0b) {
+            if (depth == 0)
+                return false;
+            *rules = remembered[--depth];
+        } else if (code == 0x2e) {
+            (void)uleb(&at); /* GNU_args_size */
+        } else if (!cfa_rule(table, code, &at, rules) && !register_rule(table, code, &at, rules)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool binary(unsigned char code, uint64_t left, uint64_t right, uint64_t *ret_value)
+{
+    switch (code) {
+    case 0x1a:
+        *ret_value = left & right;
+        return true;
+    case 0x1c:
+        *ret_value = left - right;
+        return true;
+    case 0x21:
+        *ret_value = left | right;
+        return true;
+    case 0x22:
+        *ret_value = left + right;
+        return true;
+    case 0x24:
+        *ret_value = right < 64 ? left << right : 0;
+        return true;
+    case 0x25:
+        *ret_value = right < 64 ? left >> right : 0;
+        return true;
+    case 0x2a:
+        *ret_value = (int64_t)left >= (int64_t)right;
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* The constants and registers that an expression pushes. False: it is something else. */
+static bool pushed(unsigned char code, const unsigned char **at, const struct nxi_registers *registers,
+                   uint64_t *ret_value)
+{
+    if (code >= 0x30 && code <= 0x4f) { /* lit0.. */
+        *ret_value = code - 0x30u;
+        return true;
+    }
+    if (code >= 0x70 && code < 0x70 + NXI_REGISTERS) { /* breg0.. */
+        *ret_value = registers->of[code - 0x70] + (uint64_t)sleb(at);
+        return true;
+    }
+    if (code >= 0x08 && code <= 0x0f) { /* const1u, const1s, const2u .. const8s */
+        size_t size = (size_t)1 << ((code - 0x08) / 2);
+        *ret_value = code & 1 ? (uint64_t)fixed_signed(at, size) : fixed(at, size);
+        return true;
+    }
+    if (code == 0x10 || code == 0x11) {
+        *ret_value = code == 0x10 ? uleb(at) : (uint64_t)sleb(at);
+        return true;
+    }
+    return false;
+}
+
+/* The expressions of the PLT, of realigned stacks and of signal frames: false for anything else. */
+static bool evaluate(const unsigned char *at, const struct nxi_registers *registers, const struct nxi_stack_copy *copy,
+                     bool push_cfa, uintptr_t cfa, uintptr_t *ret_value)
+{
+    uint64_t stack[EXPRESSION_STACK];
+    unsigned depth = 0;
+    uint64_t length = uleb(&at);
+    const unsigned char *end = at + length;
+    if (push_cfa)
+        stack[depth++] = cfa;
+    while (at < end) {
+        unsigned char code = *at++;
+        uint64_t value;
+        if (depth < EXPRESSION_STACK && pushed(code, &at, registers, &value)) {
+            stack[depth++] = value;
+        } else if (code == 0x06 && depth > 0) { /* deref */
+            uintptr_t word;
+            if (!read_word(copy, stack[depth - 1], &word))
+                return false;
+            stack[depth - 1] = word;
+        } else if (code == 0x23 && depth > 0) { /* plus_uconst */
+            stack[depth - 1] += uleb(&at);
+        } else if (depth > 1 && binary(code, stack[depth - 2], stack[depth - 1], &value)) {
+            stack[--depth - 1] = value;
+        } else {
+            return false;
+        }
+    }
+    if (depth == 0)
+        return false;
+    *ret_value = stack[depth - 1];
+    return true;
+}
+
+static bool apply(const struct rule *rule, unsigned number, uintptr_t cfa, const struct nxi_registers *registers,
+                  const struct nxi_stack_copy *copy, uintptr_t *ret_value)
+{
+    switch (rule->kind) {
+    case SAME:
+        *ret_value = registers->of[number];
+        return true;
+    case OFFSET:
+        return read_word(copy, cfa + (uintptr_t)rule->value, ret_value);
+    case VAL_OFFSET:
+        *ret_value = cfa + (uintptr_t)rule->value;
+        return true;
+    case REGISTER:
+        *ret_value = rule->value >= 0 && rule->value < NXI_REGISTERS ? registers->of[rule->value] : 0;
+        return true;
+    case EXPRESSION: {
+        uintptr_t address;
+        return evaluate(rule->code, registers, copy, true, cfa, &address) && read_word(copy, address, ret_value);
+    }
+    case VAL_EXPRESSION:
+        return evaluate(rule->code, registers, copy, true, cfa, ret_value);
+    default:
+        return false;
+    }
+}
+
+/* To the caller, by the tables. 1: done; 0: there is no caller; -1: no tables, or not understood. */
+static int step_by_tables(struct nxi_registers *registers, const struct nxi_stack_copy *copy)
+{
+    struct table table;
+    struct frame_rules rules = {.cfa_register = RSP}, initial = {.cfa_register = RSP};
+    uintptr_t pc = registers->of[RA] - !registers->exact;
+    uintptr_t cfa;
+    if (!open_table(pc, &table) || !run_table(&table, table.cie_begin, table.cie_end, UINTPTR_MAX, &initial, &initial))
+        return -1;
+    rules = initial;
+    if (!run_table(&table, table.begin, table.end, pc, &initial, &rules))
+        return -1;
+    if (rules.of[RA].kind == UNDEFINED)
+        return 0;
+    if (rules.cfa_code) {
+        if (!evaluate(rules.cfa_code, registers, copy, false, 0, &cfa))
+            return -1;
+    } else if (rules.cfa_register < NXI_REGISTERS) {
+        cfa = registers->of[rules.cfa_register] + (uintptr_t)rules.cfa_offset;
+    } else {
+        return -1;
+    }
+    struct nxi_registers caller = {.exact = table.signal_frame};
+    for (unsigned i = 0; i < NXI_REGISTERS; i++)
+        if (!apply(&rules.of[i], i, cfa, registers, copy, &caller.of[i]) && (i == RA || rules.of[i].kind != UNDEFINED))
+            return -1;
+    if (rules.of[RSP].kind == SAME)
+        caller.of[RSP] = cfa;
+    if (caller.of[RSP] <= registers->of[RSP] && !table.signal_frame) /* ends: each step goes up */
+        return -1;
+    *registers = caller;
+    return 1;
+}
+
+static bool step_by_frame_pointer(struct nxi_registers *registers, const struct nxi_stack_copy *copy)
+{
+    uintptr_t base = registers->of[RBP], next_base, pc;
+    if (base < registers->of[RSP] || !read_word(copy, base, &next_base) ||
+        !read_word(copy, base + sizeof(uintptr_t), &pc))
+        return false;
+    registers->of[RSP] = base + 2 * sizeof(uintptr_t);
+    registers->of[RBP] = next_base;
+    registers->of[RA] = pc;
+    registers->exact = false;
+    return true;
+}
+
+int nxi_unwind(const struct nxi_registers *first, const struct nxi_stack_copy *copy, uintptr_t *ret_pcs, int max)
+{
+    struct nxi_registers registers = *first;
+    int count = 0;
+    while (count < max && registers.of[RA] != 0) {
+        ret_pcs[count++] = registers.of[RA];
+        int result = step_by_tables(&registers, copy);
+        if (result == 0 && count > 1)
+            return count - 1; /* nxi_fiber_start says nothing to anybody */
+        if (result == 0 || (result < 0 && !step_by_frame_pointer(&registers, copy)))
+            break;
+    }
+    return count;
+}
+
+#elif defined(__aarch64__) && defined(__linux__)
+
+#define CODE_MASK UINT64_C(0x0000ffffffffffff) /* without a pointer's signature */
+
+bool nxi_registers_of_fiber(struct nxi_registers *ret_registers, uintptr_t sp, const struct nxi_stack_copy *copy)
+{
+#ifdef NXI_FIBER_UCONTEXT
+    (void)ret_registers, (void)sp, (void)copy;
+    return false;
+#else
+    *ret_registers = (struct nxi_registers){.exact = false};
+    ret_registers->of[7] = sp;
+    return read_word(copy, sp, &ret_registers->of[6]) && read_word(copy, sp + 8, &ret_registers->of[16]);
+#endif
+}
+
+bool nxi_registers_of_signal(struct nxi_registers *ret_registers, const void *context)
+{
+    const ucontext_t *ucontext = context;
+    *ret_registers = (struct nxi_registers){.exact = true};
+    ret_registers->of[6] = ucontext->uc_mcontext.regs[29];
+    ret_registers->of[7] = ucontext->uc_mcontext.sp;
+    ret_registers->of[16] = ucontext->uc_mcontext.pc;
+    return true;
+}
+
+int nxi_unwind(const struct nxi_registers *first, const struct nxi_stack_copy *copy, uintptr_t *ret_pcs, int max)
+{
+    uintptr_t frame = first->of[6], low = first->of[7], pc = first->of[16];
+    int count = 0;
+    while (count < max && (pc & CODE_MASK) != 0) {
+        uintptr_t next;
+        ret_pcs[count++] = pc & CODE_MASK;
+        if (frame < low || !read_word(copy, frame, &next) || !read_word(copy, frame + 8, &pc))
+            break;
+        low = frame + 16; /* ends: each step goes up */
+        frame = next;
+    }
+    return count;
+}
+
+#else
+
+bool nxi_registers_of_fiber(struct nxi_registers *ret_registers, uintptr_t sp, const struct nxi_stack_copy *copy)
+{
+    (void)ret_registers, (void)sp, (void)copy;
+    return false;
+}
+
+bool nxi_registers_of_signal(struct nxi_registers *ret_registers, const void *context)
+{
+    (void)ret_registers, (void)context;
+    return false;
+}
+
+int nxi_unwind(const struct nxi_registers *first, const struct nxi_stack_copy *copy, uintptr_t *ret_pcs, int max)
+{
+    (void)first, (void)copy, (void)ret_pcs, (void)max, (void)read_word;
+    return 0;
+}
+
+#endif
