@@ -8,6 +8,7 @@
 #if defined(__LP64__)
 
 #define SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), "ABI: size of " #type)
+#define CODE(name, value) _Static_assert((name) == (value), #name " is not what it was")
 #define AT(type, field, offset) _Static_assert(offsetof(type, field) == (offset), "ABI: " #type "." #field)
 
 /* clang-format off */
@@ -140,6 +141,15 @@ AT(struct nx_sched_ops, dequeue, 48);
 AT(struct nx_sched_ops, steal, 56);
 AT(struct nx_sched_ops, has_work, 64);
 AT(struct nx_sched_ops, dump, 72);
+CODE(NX_OP_OPEN, 11);
+CODE(NX_OP_PREADV, 12);
+CODE(NX_OP_PWRITEV, 13);
+CODE(NX_OP_FSYNC, 14);
+CODE(NX_OP_TRUNCATE, 15);
+CODE(NX_OP_STAT, 16);
+CODE(NX_OP_RENAME, 17);
+CODE(NX_OP_UNLINK, 18);
+CODE(NX_OP_MKDIR, 19);
 /* clang-format on */
 
 /* Not ABI, but promised: what a task costs before it has a stack. Sanitizers need more for their view of a fiber. */

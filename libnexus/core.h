@@ -14,6 +14,7 @@
 #include "util.h"
 #include <nexus/driver.h>
 #include <nexus/nexus.h>
+#include <nexus/runtime.h>
 #include <nexus/sched.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -48,7 +49,9 @@ enum nxi_task_state { NXI_FREE, NXI_NEW, NXI_READY, NXI_RUNNING, NXI_PARKED, NXI
 #define NXI_CTL_SERVED 1024u /* detached, but its server deals with a panic of it */
 
 /* nxi_task.flags, beside NX_TASK_... in the low bits */
-#define NXI_TASK_PINNED 16u /* bound to its worker, even before it starts */
+#define NXI_TASK_PINNED 16u   /* bound to its worker, even before it starts */
+#define NXI_TASK_LIMITED 32u  /* cold->limit is set */
+#define NXI_TASK_INJECTED 64u /* task->worker is a guess until it is taken */
 
 struct nxi_task {
     _Alignas(64) struct nx_ready ready; /* the scheduler's */
@@ -56,8 +59,9 @@ struct nxi_task {
     struct nxi_stack *stack; /* NULL until it first runs */
     nx_task_fn fn;
     union {
-        void *arg;       /* until fn is called */
-        intptr_t result; /* once DONE */
+        void *arg;                        /* until fn is called */
+        const struct nxi_waiter *waiting; /* while PARKED; others look with nxi_snoop alone */
+        intptr_t result;                  /* once DONE */
     };
     _Atomic uint64_t ctl;                /* generation << 32 | NXI_CTL_...; any thread, by compare-and-swap or RMW */
     _Atomic(struct nxi_worker *) worker; /* home; written by the worker that takes the task over */
@@ -77,6 +81,10 @@ struct nxi_task {
 struct nxi_cold {
     char name[64];
     nx_time shield;
+    nx_time limit;                             /* while LIMITED: the earliest deadline of the scopes it is in */
+    struct nx_scope *scope;                    /* the innermost one that it has opened, or that it is a child of */
+    struct nxi_task *child_next, **child_link; /* of a scope's child, under the scope's lock */
+    ssize_t select_result;
     struct nxi_defer *defers;
     void **locals;
     char *message; /* of the panic */
@@ -86,16 +94,43 @@ struct nxi_cold {
     bool ending; /* it has panicked: a panic from here on aborts */
 };
 
+/* Which of several waiters of one task is to be served (nx_selectv): whoever wants to serve one claims the choice
+ * first. */
+struct nxi_choice {
+    _Atomic uint32_t winner; /* 0: open; else the winner's number */
+    atomic_bool stirred;     /* the owner worker's: one of its waiters has been woken, for whatever reason */
+};
+
+/* What a waiter waits for, for nx_dump. Where nobody says (nxi_waiter_note) the backtrace has to. */
+enum nxi_wait_object { NXI_OBJECT_NONE, NXI_OBJECT_HANDLE, NXI_OBJECT_TASK, NXI_OBJECT_POINTER };
+
+struct nxi_wait_note {
+    const char *what; /* static: "read"; NULL: not said */
+    uint64_t object;  /* as kind has it */
+    enum nxi_wait_object kind;
+    nx_time since; /* the time at the begin of the loop's turn: no clock is read */
+};
+
 /* Somebody who waits for another's doing: a task or a plain thread (waiter.c). Lives on the waiter's stack. */
 struct nxi_waiter {
     struct nxi_node node;
     struct nxi_task *task;     /* NULL: a plain thread */
     struct nxi_worker *worker; /* the task's, while it waits */
     struct nxi_timer timer;
-    struct nxi_waiter *next, **link; /* in the list of what it waits for */
+    struct nxi_waiter *next, **link; /* in the list of what it waits for; link is NULL outside */
+    struct nxi_choice *choice;       /* NULL: it waits for this alone */
+    uint32_t number;                 /* in the choice, from 1 */
+    uint32_t weight;                 /* what it asks for: a semaphore's units, a lock's kind */
+    void *data;                      /* what is handed over, or where to */
     int64_t result;
     atomic_bool woken;
     bool timed_out;
+    struct nxi_wait_note note;
+};
+
+/* Waiters in order of arrival. All zeros is empty. Under the lock of what is waited for. */
+struct nxi_waiters {
+    struct nxi_waiter *first, **last;
 };
 
 /* ---- workers (worker.c) ---- */
@@ -116,6 +151,29 @@ struct nxi_driver {
     struct nx_driver *instance;
     struct nx_ctx *ctx;
 };
+
+/*
+ * What has happened on a worker (metrics.c). Written by the owner alone, by load and store and no RMW; read by anybody.
+ * Each is one plain instruction on a line that the worker has in its cache; doc/design/metrics.md has the cost.
+ */
+struct nxi_counters {
+    _Alignas(128) _Atomic uint64_t switches; /* in worker.c's target: every task that gets the cpu */
+    _Atomic uint64_t ready, ready_high;      /* tasks in the queue as counted here (worker.c) */
+    _Atomic uint64_t ops_inline, ops_done;   /* ops_done: terminal completions of those that were not inline */
+    _Atomic uint64_t polls, parks, wakes, inbox;
+    _Atomic uint64_t stolen, timers_fired;
+    _Atomic uint64_t ops[NX_METRICS_OPS];
+};
+
+static inline void nxi_count(_Atomic uint64_t *counter, uint64_t more)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more, memory_order_relaxed);
+}
+
+static inline uint64_t nxi_counted(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
 
 struct nxi_worker {
     /* the owner's */
@@ -144,9 +202,12 @@ struct nxi_worker {
     struct nxi_timer starved_timer;
     struct nxi_timer decay_timer; /* runs while stacks_left: tasks have ended since the last decay (idle.c) */
     bool stacks_left;
-    bool dispatching;   /* completions[] is being read */
-    int32_t spin_score; /* > 0: spinning before parking has paid lately */
-    bool searching;     /* counted as a searcher in runtime->idle */
+    uint64_t random;      /* where selects begin (choice.c) */
+    bool dispatching;     /* completions[] is being read */
+    uint32_t robbed_seen; /* of robbed, what counters.ready has accounted for */
+    nx_time turn_time;    /* when this turn of the loop began */
+    int32_t spin_score;   /* > 0: spinning before parking has paid lately */
+    bool searching;       /* counted as a searcher in runtime->idle */
     struct nx_completion completions[NXI_COMPLETIONS_MAX];
     pthread_t thread;
     int start_error;
@@ -156,11 +217,13 @@ struct nxi_worker {
     _Alignas(128) _Atomic uint64_t spawned;
     _Atomic uint64_t ended;
     _Atomic uint32_t live; /* tasks at home here, as far as the owner counts them; less moved_out is the load */
+    struct nxi_counters counters;
     /* written by all */
     _Alignas(128) _Atomic(struct nxi_node *) inbox;
     _Atomic uint32_t state;
     _Atomic uint32_t moved_out;
-    bool asleep; /* under runtime->idle_lock: counted as a sleeper in runtime->idle */
+    _Atomic uint32_t robbed; /* ready tasks that others have taken from here */
+    bool asleep;             /* under runtime->idle_lock: counted as a sleeper in runtime->idle */
 };
 
 /* ---- runtime (runtime.c) ---- */
@@ -176,12 +239,14 @@ struct nx_runtime {
         struct nx_driver *instance;
     } drivers[NXI_DRIVERS_MAX];
     uint32_t driver_count, file_driver;
-    uint32_t waiter; /* index of the driver that waits for all */
+    uint32_t file_ops; /* bit NX_OP_...: file_driver does it; the others are done on the blocking pool (file.c) */
+    uint32_t waiter;   /* index of the driver that waits for all */
     const struct nx_sched_ops *sched_ops;
     struct nx_sched *sched;
     struct nx_driver *clock; /* of the driver that owns the clock, or NULL */
     nx_time (*clock_now)(struct nx_driver *);
-    struct nxi_setup *setup; /* options, selections: runtime.c */
+    struct nxi_setup *setup;                  /* options, selections: runtime.c */
+    struct nxi_blocking *blocking, *resolver; /* blocking.c */
     size_t stack_size;
     enum nx_panic_policy on_panic;
     int64_t grace_ns;
@@ -199,9 +264,11 @@ struct nx_runtime {
     _Atomic uint32_t closing;                /* 1: no new tasks from outside */
     _Atomic uint32_t phase;                  /* nxi_phase */
     pthread_mutex_t lock;
-    pthread_cond_t changed;        /* phase, arrived, or an end of a task while closing */
-    uint32_t arrived;              /* workers that have reached the present phase */
-    struct nx_listener *listeners; /* under lock */
+    pthread_cond_t changed;            /* phase, arrived, or an end of a task while closing */
+    uint32_t arrived;                  /* workers that have reached the present phase */
+    struct nx_listener *listeners;     /* under lock */
+    _Atomic(struct nxi_loans *) loans; /* buffers lent to readers (loan.c); NULL until needed */
+    struct nx_watch *watches;          /* under lock */
 };
 
 enum nxi_phase { NXI_STARTING, NXI_RUNNING_PHASE, NXI_STOPPING, NXI_STOPPED };
@@ -220,6 +287,16 @@ struct nxi_worker *nxi_self(void);
 /* The same for a call that must be made by a task: NULL also in what the worker's own loop calls, a log function say.
  */
 struct nxi_worker *nxi_in_task(void);
+
+/* metrics.c */
+extern const char *const nxi_op_names[NX_METRICS_OPS];
+
+static inline void nxi_waiter_note_op(struct nxi_waiter *waiter, const struct nx_op *op)
+{
+    waiter->note.what = nxi_op_names[op->code % NX_METRICS_OPS];
+    waiter->note.kind = NXI_OBJECT_HANDLE;
+    waiter->note.object = op->handle;
+}
 
 /* Hands an operation to the worker's driver. 1: completed inline; 0: op->done will be called. -EAGAIN, only from
  * inside a done function: no room, try again from the inbox. */
@@ -253,11 +330,18 @@ bool nxi_inbox_drain(struct nxi_worker *worker); /* whether anything was there *
 
 /* task.c */
 struct nxi_task *nxi_task_find(nx_task id, uint64_t *ret_ctl); /* NULL: stale */
-struct nxi_task *nxi_slot_take(struct nxi_worker *worker);     /* worker NULL: a plain thread */
-void nxi_slot_give(struct nxi_task *task);                     /* any thread */
-void nxi_task_retire(struct nxi_task *task);                   /* its id is given up */
+/* The same for a public call that any thread may make: 0, -NX_EFORKED or -ESRCH. */
+int nxi_task_look_up(nx_task id, struct nxi_task **ret_task, uint64_t *ret_ctl);
+struct nxi_task *nxi_slot_take(struct nxi_worker *worker); /* worker NULL: a plain thread */
+void nxi_slot_give(struct nxi_task *task);                 /* any thread */
+void nxi_task_retire(struct nxi_task *task);               /* its id is given up */
 nx_task nxi_spawn(struct nx_runtime *runtime, const nx_task_options *options, nx_task_fn fn, void *arg, void *site,
                   uint32_t ctl);
+/* The same, of a scope's child; the scope's lock is held. */
+nx_task nxi_spawn_in(struct nx_scope *scope, struct nx_runtime *runtime, const nx_task_options *options, nx_task_fn fn,
+                     void *arg, void *site, uint32_t ctl);
+/* ctl tells the generation. */
+void nxi_task_cancel(struct nxi_task *task, uint64_t ctl);
 /* Publishes the end; the header may be another task's when it returns. */
 void nxi_task_end(struct nxi_worker *worker, struct nxi_task *task, uint32_t ctl);
 nx_task nxi_task_id(const struct nxi_task *task);
@@ -268,9 +352,11 @@ void nxi_tasks_release(struct nxi_worker *worker); /* the worker's cache of free
 /* Calls visit for each task of the runtime, ended ones that nobody has joined included. Slow; any thread. */
 void nxi_tasks_each(struct nx_runtime *runtime, void (*visit)(void *arg, struct nxi_task *task, uint64_t ctl),
                     void *arg);
-int nxi_cancel_all(struct nx_runtime *runtime, uint32_t only_ctl); /* tasks with all of these bits; how many */
-void nxi_task_mark(struct nxi_task *task, uint32_t ctl, bool on);  /* sets or clears a bit of ctl */
+void nxi_cancel_all(struct nx_runtime *runtime, uint32_t only_ctl); /* tasks with all of these bits */
+void nxi_task_mark(struct nxi_task *task, uint32_t ctl, bool on);   /* sets or clears a bit of ctl */
 bool nxi_has_worker(const struct nx_runtime *runtime, const struct nxi_worker *worker);
+/* Each runtime that is up. None is destroyed meanwhile. */
+void nxi_runtimes_each(void (*visit)(void *arg, struct nx_runtime *runtime), void *arg);
 
 /* worker.c: what runs on a worker */
 void nxi_ready(struct nxi_worker *worker, struct nxi_task *task,
@@ -298,10 +384,53 @@ void nxi_stop_searching(struct nxi_worker *worker); /* it has found something to
 void nxi_waiter_init(struct nxi_waiter *waiter, struct nxi_worker *worker); /* worker NULL: a plain thread */
 void nxi_waiter_wake(struct nxi_waiter *waiter, uint32_t reason);
 int nxi_waiter_wait(struct nxi_waiter *waiter, nx_time deadline, bool heed_cancel);
+/* Waits until the choice is stirred. clock is a waiter of the same task that nobody else knows: it has the timer. */
+int nxi_choice_wait(struct nxi_waiter *clock, struct nxi_choice *choice, nx_time deadline);
 void nxi_waiter_forget(struct nxi_waiter *waiter); /* the caller has unlinked it: no wake will come */
 
+/* For nx_dump, after nxi_waiter_init: what is static. */
+static inline void nxi_waiter_note(struct nxi_waiter *waiter, const char *what, enum nxi_wait_object kind,
+                                   uint64_t object)
+{
+    waiter->note.what = what;
+    waiter->note.kind = kind;
+    waiter->note.object = object;
+}
+void nxi_waiters_push(struct nxi_waiters *list, struct nxi_waiter *waiter);
+void nxi_waiters_remove(struct nxi_waiters *list, struct nxi_waiter *waiter);
+/* Takes out the first one that is still to be served, which the caller must wake; NULL: there is none. */
+struct nxi_waiter *nxi_waiters_pop(struct nxi_waiters *list);
+/* The same, left in: the caller decides by its weight and then claims, removes and wakes it. */
+bool nxi_waiter_claim(struct nxi_waiter *waiter); /* false: another of its choice has been served */
+
+/* When a wait of the current task with this deadline ends: a scope's may be earlier. Shields are heeded. */
+nx_time nxi_deadline(const struct nxi_worker *worker, nx_time deadline);
+
+/* lock.c: of objects that tasks and threads share. Never parked, blocked or switched while held. */
+void nxi_lock_slow(uint32_t *lock);
+void nxi_unlock_slow(const uint32_t *lock);
+
+static inline void nxi_lock(uint32_t *lock)
+{
+    uint32_t unlocked = 0;
+    if (NXI_UNLIKELY(!__atomic_compare_exchange_n(lock, &unlocked, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)))
+        nxi_lock_slow(lock);
+}
+
+static inline void nxi_unlock(uint32_t *lock)
+{
+    if (NXI_UNLIKELY(__atomic_exchange_n(lock, 0, __ATOMIC_RELEASE) == 2))
+        nxi_unlock_slow(lock);
+}
+
 /* panic.c */
+const char *nxi_panic_message(const struct nxi_task *task); /* of one that has panicked */
 _Noreturn void nxi_panic_unjoined(struct nxi_task *task);
+
+/* scope.c */
+void nxi_scope_enter(struct nx_scope *scope, struct nxi_task *task); /* a child that has yet to be placed */
+void nxi_scope_child_ended(struct nxi_task *task, bool panicked);
+void nxi_scopes_end(struct nxi_task *task); /* cancels and closes what the current task has left open; may park */
 
 /* local.c of the core: defers and task-local storage */
 void nxi_run_defers(struct nxi_task *task);
@@ -332,6 +461,8 @@ int nxi_socket(const struct nxi_driver *driver, const nx_addr *addr, nx_handle *
 int nxi_set_option(const struct nxi_driver *driver, nx_handle handle, uint32_t option, int64_t value);
 void nxi_listener_one_by_one(nx_listener *listener);  /* accepts only what somebody waits for */
 void nxi_listeners_close(struct nx_runtime *runtime); /* those that nobody has closed */
+void nxi_watches_close(struct nx_runtime *runtime);   /* likewise (watch.c) */
+void nxi_loans_free(struct nx_runtime *runtime);      /* loan.c; the workers are gone */
 void nxi_signals_restore(void);                       /* the last runtime is gone */
 
 /* fork.c */

@@ -133,7 +133,7 @@ static long number(const char **inout_text)
     return value > 65535 ? -1 : value;
 }
 
-static int parse_list(const char *text, uint32_t *ret_cpus, uint32_t max)
+static int parse_list(const char *text, uint32_t *ret_cpus, uint32_t max, uint32_t *ret_missing)
 {
     uint32_t count = 0;
     do {
@@ -145,20 +145,22 @@ static int parse_list(const char *text, uint32_t *ret_cpus, uint32_t max)
         if (first < 0 || last < first)
             return -EINVAL;
         for (long cpu = first; cpu <= last && count < max; cpu++) {
-            if (!may_use((uint32_t)cpu))
-                return -EINVAL;
+            if (!may_use((uint32_t)cpu)) {
+                *ret_missing = (uint32_t)cpu;
+                return -ENODEV;
+            }
             ret_cpus[count++] = (uint32_t)cpu;
         }
     } while (*text++ == ',');
     return text[-1] == '\0' ? (int)count : -EINVAL;
 }
 
-int nxi_cpus_parse(const char *text, uint32_t *ret_cpus, uint32_t max)
+int nxi_cpus_parse(const char *text, uint32_t *ret_cpus, uint32_t max, uint32_t *ret_missing)
 {
     if (!text || strcmp(text, "none") == 0)
         return 0;
     if (strcmp(text, "auto") != 0)
-        return parse_list(text, ret_cpus, max);
+        return parse_list(text, ret_cpus, max, ret_missing);
     uint32_t count = 0;
     for (uint32_t cpu = 0; cpu < 65536 && count < max; cpu++)
         if (may_use(cpu))

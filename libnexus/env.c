@@ -22,7 +22,7 @@ extern char **environ;
 const struct nxi_env_variable nxi_env_variables[] = {
     VARIABLE(
         "NEXUS_BACKEND", backend, "automatic",
-        "I/O drivers by preference: epoll; iouring,epoll; iouring,auto; ^iouring; /abs/path.so; iouring:entries=64"),
+        "I/O backends by preference: epoll; iouring,epoll; iouring,auto; ^iouring; /abs/path.so; iouring:entries=64"),
     VARIABLE("NEXUS_BACKEND_NET", backend_net, "NEXUS_BACKEND", "the same for the network alone"),
     VARIABLE("NEXUS_BACKEND_FILE", backend_file, "NEXUS_BACKEND", "the same for files alone"),
     VARIABLE("NEXUS_SCHED", sched, "automatic", "scheduler: local; work_stealing; /abs/path.so; the same grammar"),
@@ -32,6 +32,10 @@ const struct nxi_env_variable nxi_env_variables[] = {
              "absolute directories of plugins, looked in before the installed one"),
     VARIABLE("NEXUS_SPIN", spin, "auto", "longest spin of an idle worker before it sleeps, in microseconds; 0: off"),
     VARIABLE("NEXUS_LOG", log, "warn", "error; warn; info; debug"),
+    VARIABLE("NEXUS_STALL_MS", stall_ms, "0",
+             "warns of a task that holds its worker longer than this, in milliseconds, with a backtrace; 0: off"),
+    VARIABLE("NEXUS_DUMP", dump, "",
+             "sigquit: SIGQUIT (Ctrl-\\) writes what every task is doing to stderr instead of ending the process"),
     {NULL, 0, NULL, NULL},
 };
 
@@ -74,10 +78,19 @@ const char *nxi_env_value(const struct nxi_env *env, const struct nxi_env_variab
     return value;
 }
 
+/* Other words for the same: no slip of the fingers, but as easily made. */
+static const struct {
+    const char *name, *meant;
+} other_words[] = {
+    {"NEXUS_DRIVER", "NEXUS_BACKEND"},
+    {"NEXUS_SCHEDULER", "NEXUS_SCHED"},
+    {"NEXUS_THREADS", "NEXUS_WORKERS"},
+};
+
 /* The variable that this name was probably meant to be, or NULL: it is one of ours, or nobody's business. */
-static const struct nxi_env_variable *meant(const char *name)
+static const char *meant(const char *name)
 {
-    const struct nxi_env_variable *nearest = NULL;
+    const char *nearest = NULL;
     unsigned nearest_distance = NXI_NEAR + 1;
 
     if (strncmp(name, "NEXUS_TEST_", 11) == 0 || strncmp(name, "NXT_", 4) == 0)
@@ -89,10 +102,13 @@ static const struct nxi_env_variable *meant(const char *name)
             return NULL;
         distance = nxi_distance(name, variable->name);
         if (distance < nearest_distance) {
-            nearest = variable;
+            nearest = variable->name;
             nearest_distance = distance;
         }
     }
+    for (size_t i = 0; !nearest && i < sizeof(other_words) / sizeof(other_words[0]); i++)
+        if (nxi_distance(name, other_words[i].name) <= 1) /* NEXUS_THREAD */
+            nearest = other_words[i].meant;
     return nearest;
 }
 
@@ -101,7 +117,7 @@ void nxi_env_warn_near_misses(void (*warn)(void *arg, const char *sentence), voi
     if (privileged() || !environ)
         return;
     for (char **entry = environ; *entry; entry++) {
-        const struct nxi_env_variable *variable;
+        const char *variable;
         char name[NXI_NAME_MAX + 1], sentence[256];
         size_t length = strcspn(*entry, "=");
 
@@ -113,7 +129,7 @@ void nxi_env_warn_near_misses(void (*warn)(void *arg, const char *sentence), voi
         if (!variable)
             continue;
         snprintf(sentence, sizeof(sentence), "the environment variable %s has no meaning: did you mean %s?",
-                 nxi_quote(name).text, variable->name);
+                 nxi_quote(name).text, variable);
         warn(arg, sentence);
     }
 }

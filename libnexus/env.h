@@ -7,16 +7,17 @@
 
 /* The values as set; NULL when unset or empty. They point into the environment. */
 struct nxi_env {
-    const char *backend, *backend_net, *backend_file, *sched, *workers, *cpus, *plugin_path, *spin, *log;
+    const char *backend, *backend_net, *backend_file, *sched, *workers, *cpus, *plugin_path, *spin, *log, *stall_ms,
+        *dump;
     bool privileged; /* set-uid, set-gid or file capabilities (AT_SECURE): every value above is NULL */
 };
 
 void nxi_env_read(struct nxi_env *ret_env);
 
 /*
- * A sentence for each variable that is set and within two letters of one of ours: NEXUS_BAKCEND. Values are never
- * looked at, and other people's names (NEXUS_HOME, NEXUS_TEST_..., NXT_...) are left alone. Silent in a privileged
- * process.
+ * A sentence for each variable that is set and within two letters of one of ours (NEXUS_BAKCEND) or another word for it
+ * (NEXUS_THREADS). Values are never looked at, and other people's names (NEXUS_HOME, NEXUS_TEST_..., NXT_...) are left
+ * alone. Silent in a privileged process.
  */
 void nxi_env_warn_near_misses(void (*warn)(void *arg, const char *sentence), void *arg);
 

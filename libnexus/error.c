@@ -44,10 +44,10 @@ int nxi_options_copy(void *ret_options, size_t known_size, const void *given)
         return 0;
     if (size < sizeof(size_t) || size > known_size + 4096)
         return -EINVAL;
+    memcpy(ret_options, given, size < known_size ? size : known_size);
     for (size_t i = known_size; i < size; i++)
         if (((const char *)given)[i])
             return -EINVAL;
-    memcpy(ret_options, given, size < known_size ? size : known_size);
     return 0;
 }
 

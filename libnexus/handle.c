@@ -1,6 +1,5 @@
 /* handle.c: driver handles that are no stream: foreign descriptors waited for, and handles to be closed unused. */
-#include "core.h"
-#include <nexus/net.h>
+#include "choice.h"
 
 struct orphan_close {
     struct nxi_op op;
@@ -39,6 +38,37 @@ void nxi_handle_close(struct nxi_worker *worker, uint32_t driver, nx_handle hand
     orphan_submit(worker, &orphan->node);
 }
 
+/* ---- foreign descriptors ---- */
+
+/* The handle is bound to this context until it is dropped: the caller has the task pinned. */
+static int import(struct nxi_worker *worker, int fd, nx_handle *ret_handle)
+{
+    const struct nxi_driver *driver = &worker->drivers[0];
+    if (!NXI_HAS(driver->ops, import_fd))
+        return -ENOTSUP;
+    return driver->ops->import_fd(driver->ctx, fd, NX_IMPORT_FOREIGN, ret_handle);
+}
+
+static void drop(struct nxi_worker *worker, nx_handle handle)
+{
+    struct nx_op op = {.handle = handle, .code = NX_OP_CLOSE, .arg = NX_CLOSE_KEEP};
+    nxi_op_run(worker, 0, &op, NX_FOREVER, false);
+}
+
+static int wait_for(struct nxi_worker *worker, int fd, unsigned events, nx_time deadline, bool heed_cancel)
+{
+    nx_handle handle;
+    worker->current->pins++;
+    int error = import(worker, fd, &handle);
+    if (error == 0) {
+        struct nx_op poll = {.handle = handle, .code = NX_OP_POLL, .arg = events};
+        error = (int)nxi_op_run(worker, 0, &poll, deadline, heed_cancel);
+        drop(worker, handle);
+    }
+    nxi_self()->current->pins--;
+    return error;
+}
+
 int nx_fd_wait(int fd, unsigned events, nx_time deadline)
 {
     NXI_ENTRY(-ENOSYS);
@@ -51,18 +81,49 @@ int nx_fd_wait(int fd, unsigned events, nx_time deadline)
         nxi_charge(worker);
         return -ECANCELED;
     }
-    const struct nxi_driver *driver = &worker->drivers[0];
+    return wait_for(worker, fd, events, deadline, true);
+}
+
+int nxi_fd_look(struct nxi_worker *worker, int fd, unsigned events)
+{
+    return wait_for(worker, fd, events, NX_POLL, false);
+}
+
+static void fd_op_done(struct nxi_worker *worker, struct nxi_op *base, const struct nx_completion *completion)
+{
+    struct nxi_fd_op *op = nxi_container(base, struct nxi_fd_op, base);
+    (void)worker;
+    op->waiter.result = completion->result;
+    nxi_waiter_wake(&op->waiter, NX_REASON_IO);
+}
+
+int nxi_fd_start(struct nxi_fd_op *op, struct nxi_worker *worker, int fd, unsigned events, struct nxi_choice *choice)
+{
+    struct nx_completion completion;
     nx_handle handle;
-    if (!NXI_HAS(driver->ops, import_fd))
-        return -ENOTSUP;
-    worker->current->pins++; /* the handle is bound to this context until it is dropped */
-    int error = driver->ops->import_fd(driver->ctx, fd, NX_IMPORT_FOREIGN, &handle);
-    if (error == 0) {
-        struct nx_op poll = {.handle = handle, .code = NX_OP_POLL, .arg = events};
-        struct nx_op drop = {.handle = handle, .code = NX_OP_CLOSE, .arg = NX_CLOSE_KEEP};
-        error = (int)nxi_op_run(worker, 0, &poll, deadline, true);
-        nxi_op_run(worker, 0, &drop, NX_FOREVER, false);
+    op->waiter.result = import(worker, fd, &handle);
+    if (op->waiter.result < 0)
+        return 1;
+    op->base = (struct nxi_op){.op = {.handle = handle, .code = NX_OP_POLL, .arg = events}, .done = fd_op_done};
+    if (nxi_submit(worker, 0, &op->base, &completion) != 0) {
+        op->waiter.result = completion.result;
+        drop(worker, handle);
+        return 1;
     }
-    nxi_self()->current->pins--;
-    return error;
+    nxi_waiter_init(&op->waiter, worker);
+    nxi_waiter_note_op(&op->waiter, &op->base.op);
+    op->waiter.choice = choice;
+    return 0;
+}
+
+void nxi_fd_cancel(struct nxi_fd_op *op)
+{
+    const struct nxi_driver *driver = &op->waiter.worker->drivers[0];
+    driver->ops->cancel(driver->ctx, &op->base.op);
+}
+
+void nxi_fd_end(struct nxi_fd_op *op)
+{
+    nxi_waiter_wait(&op->waiter, NX_FOREVER, false);
+    drop(op->waiter.worker, op->base.op.handle);
 }

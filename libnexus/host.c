@@ -1,4 +1,5 @@
 /* host.c: the world as plugins see it, and the only file that asks the system for time, randomness and memory. */
+#include "blocking.h"
 #include "config.h"
 #include "core.h"
 #include <stdlib.h>
@@ -69,11 +70,33 @@ static void host_wake_worker(const struct nx_config *config, uint32_t index)
         nxi_notify(runtime->workers[index]);
 }
 
+struct deferred {
+    struct nxi_job job;
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+static void run_deferred(struct nxi_job *job)
+{
+    const struct deferred deferred = *nxi_container(job, struct deferred, job);
+    nxi_free(nxi_container(job, struct deferred, job), sizeof(deferred));
+    deferred.fn(deferred.arg);
+}
+
+/* The calling worker's runtime has the threads: another thread, that of a plugin's open too, has none to use. */
 static int host_defer_blocking(void (*fn)(void *arg), void *arg)
 {
-    (void)fn;
-    (void)arg;
-    return -ENOTSUP;
+    struct nxi_worker *worker = nxi_self();
+    if (!worker)
+        return -ENOTSUP;
+    struct deferred *deferred = nxi_alloc(sizeof(*deferred));
+    if (!deferred)
+        return -EAGAIN;
+    *deferred = (struct deferred){.job.run = run_deferred, .fn = fn, .arg = arg};
+    int error = nxi_blocking_post(worker->runtime->blocking, &deferred->job);
+    if (error < 0)
+        nxi_free(deferred, sizeof(*deferred));
+    return error;
 }
 
 const struct nx_host nxi_host = {

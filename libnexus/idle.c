@@ -223,7 +223,9 @@ static void sleep_now(struct nxi_worker *worker)
     bool learn = worker->runtime->spin_ns < 0 && worker->spin_score <= 0;
     nx_time start = learn ? nxi_clock() : 0;
     uint32_t count = driver->ops->wait(driver->ctx, worker->completions, NXI_COMPLETIONS_MAX, wake_time(worker));
-    atomic_exchange(&worker->state, NXI_WORKER_RUNNING);
+    nxi_count(&worker->counters.parks, 1);
+    if (atomic_exchange(&worker->state, NXI_WORKER_RUNNING) == NXI_WORKER_NOTIFIED)
+        nxi_count(&worker->counters.wakes, 1); /* PARKED → NOTIFIED is what rings */
     retract(worker);
     disarm(worker, worker->driver_count, waiter);
     if (learn)

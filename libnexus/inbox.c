@@ -52,12 +52,15 @@ bool nxi_inbox_drain(struct nxi_worker *worker)
         return false;
     struct nxi_node *list = atomic_exchange_explicit(&worker->inbox, NULL, memory_order_acquire);
     struct nxi_node *ordered = NULL;
+    uint64_t count = 0;
     while (list) {
         struct nxi_node *next = list->next;
         list->next = ordered;
         ordered = list;
         list = next;
+        count++;
     }
+    nxi_count(&worker->counters.inbox, count);
     while (ordered) {
         struct nxi_node *next = ordered->next;
         ordered->run(worker, ordered);

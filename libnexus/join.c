@@ -6,7 +6,7 @@
  * sees JOINER, and wakes the joiner, or setting JOINER returns DONE, and there is nothing to wait for. A joiner that
  * gives up clears JOINER and CLAIMED by compare-and-swap unless DONE is set; if it is, the wake is on its way.
  */
-#include "core.h"
+#include "choice.h"
 
 /* Claims the task for joining: 0, or why not. */
 static int claim(struct nxi_task *task, uint64_t *inout_ctl)
@@ -57,6 +57,7 @@ static int wait_for_end(struct nxi_worker *worker, struct nxi_task *task, nx_tim
 {
     struct nxi_waiter waiter;
     nxi_waiter_init(&waiter, worker);
+    nxi_waiter_note(&waiter, "join", NXI_OBJECT_TASK, (uint64_t)nxi_task_id(task));
     task->joiner = &waiter;
     if (atomic_fetch_or_explicit(&task->ctl, NXI_CTL_JOINER, memory_order_acq_rel) & NXI_CTL_DONE) {
         nxi_waiter_forget(&waiter);
@@ -70,6 +71,59 @@ static int wait_for_end(struct nxi_worker *worker, struct nxi_task *task, nx_tim
     if (error < 0)
         nxi_waiter_wait(&waiter, NX_FOREVER, false);
     return 0;
+}
+
+/* ---- for a select: it waits as a joiner does, and then leaves the task to whoever joins it ---- */
+
+int nxi_join_look(nx_task id, const struct nxi_worker *worker)
+{
+    uint64_t ctl;
+    struct nxi_task *task = nxi_task_find(id, &ctl);
+    if (!task || ctl & NXI_CTL_RETIRE)
+        return -ESRCH;
+    if (task == worker->current)
+        return -EDEADLK;
+    if (ctl & NXI_CTL_DETACHED)
+        return -EINVAL;
+    if (ctl & NXI_CTL_CLAIMED)
+        return -EBUSY;
+    return ctl & NXI_CTL_DONE ? 0 : -EAGAIN;
+}
+
+/* The task has ended: unclaim can't undo that. Not to be touched afterwards, it may be joined. */
+static void unclaim_ended(struct nxi_task *task)
+{
+    atomic_fetch_and_explicit(&task->ctl, ~(uint64_t)(NXI_CTL_CLAIMED | NXI_CTL_JOINER), memory_order_acq_rel);
+}
+
+int nxi_join_enter(nx_task id, struct nxi_worker *worker, struct nxi_waiter *waiter, struct nxi_choice *choice,
+                   struct nxi_task **ret_task)
+{
+    uint64_t ctl;
+    struct nxi_task *task = nxi_task_find(id, &ctl);
+    int error = task ? claim(task, &ctl) : -ESRCH;
+    if (error < 0)
+        return error;
+    nxi_waiter_init(waiter, worker);
+    waiter->choice = choice;
+    task->joiner = waiter;
+    if (atomic_fetch_or_explicit(&task->ctl, NXI_CTL_JOINER, memory_order_acq_rel) & NXI_CTL_DONE) {
+        nxi_waiter_forget(waiter);
+        unclaim_ended(task);
+        return 0;
+    }
+    *ret_task = task;
+    return -EAGAIN;
+}
+
+void nxi_join_leave(struct nxi_task *task, struct nxi_waiter *waiter)
+{
+    if (unclaim(task)) {
+        nxi_waiter_forget(waiter);
+        return;
+    }
+    nxi_waiter_wait(waiter, NX_FOREVER, false);
+    unclaim_ended(task);
 }
 
 int nx_join(nx_task id, intptr_t *ret_result, nx_time deadline)
@@ -110,29 +164,24 @@ int nx_join(nx_task id, intptr_t *ret_result, nx_time deadline)
 int nx_join_message(nx_task id, char *ret_message, size_t size)
 {
     NXI_ENTRY(-ENOSYS);
-    if (nxi_forked())
-        return -NX_EFORKED;
-    if (!ret_message && size > 0)
-        return -EINVAL;
     uint64_t ctl;
-    struct nxi_task *task = nxi_task_find(id, &ctl);
-    if (!task)
-        return -ESRCH;
-    if (!(ctl & NXI_CTL_PANICKED))
+    struct nxi_task *task;
+    int error = nxi_task_look_up(id, &task, &ctl);
+    if (error < 0)
+        return error;
+    if ((!ret_message && size > 0) || !(ctl & NXI_CTL_PANICKED))
         return -EINVAL;
-    return snprintf(ret_message, size, "%s", task->cold ? task->cold->message : "");
+    return snprintf(ret_message, size, "%s", nxi_panic_message(task));
 }
 
 int nx_detach(nx_task id)
 {
     NXI_ENTRY(-ENOSYS);
-    if (nxi_forked())
-        return -NX_EFORKED;
     uint64_t ctl;
-    struct nxi_task *task = nxi_task_find(id, &ctl);
-    if (!task)
-        return -ESRCH;
-    int error = claim(task, &ctl);
+    struct nxi_task *task;
+    int error = nxi_task_look_up(id, &task, &ctl);
+    if (error == 0)
+        error = claim(task, &ctl);
     if (error < 0)
         return error;
     uint64_t old = atomic_fetch_or_explicit(&task->ctl, NXI_CTL_DETACHED, memory_order_acq_rel);

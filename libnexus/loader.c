@@ -46,7 +46,7 @@ const char *nxi_kind_name(uint32_t kind)
 {
     switch (kind) {
     case NX_PLUGIN_DRIVER:
-        return "driver";
+        return "backend"; /* as those who choose call it */
     case NX_PLUGIN_SCHEDULER:
         return "scheduler";
     case NX_PLUGIN_LAYER:

@@ -1,26 +1,32 @@
 # libnexus/: the core and all installed headers; it knows no OS event interface (the drivers do) and no policy (the
 # schedulers do).
 nexusincludedir = $(includedir)/nexus
-nexusinclude_HEADERS = libnexus/include/nexus/base.h libnexus/include/nexus/driver.h \
+nexusinclude_HEADERS = libnexus/include/nexus/base.h libnexus/include/nexus/chan.h libnexus/include/nexus/driver.h libnexus/include/nexus/file.h \
 	libnexus/include/nexus/host.h libnexus/include/nexus/net.h libnexus/include/nexus/nexus.h \
 	libnexus/include/nexus/plugin.h libnexus/include/nexus/process.h libnexus/include/nexus/readiness.h \
-	libnexus/include/nexus/runtime.h libnexus/include/nexus/sched.h libnexus/include/nexus/task.h \
+	libnexus/include/nexus/runtime.h libnexus/include/nexus/sched.h libnexus/include/nexus/select.h libnexus/include/nexus/sync.h libnexus/include/nexus/task.h \
 	libnexus/include/nexus/time.h
 
 noinst_LTLIBRARIES += libnexus/libnexus-core.la
 libnexus_libnexus_core_la_CPPFLAGS = $(AM_CPPFLAGS) -DNXI_PLUGIN_DIR=\"$(plugindir)\" -DNXI_VERSION=\"$(VERSION)\"
 libnexus_libnexus_core_la_LIBADD =
 nodist_libnexus_libnexus_core_la_SOURCES = libnexus/builtin.c
-libnexus_libnexus_core_la_SOURCES = libnexus/abi.c libnexus/addr.c libnexus/config.c libnexus/config.h \
-	libnexus/connect.c libnexus/core.h libnexus/cpus.c libnexus/cpus.h libnexus/env.c libnexus/env.h \
-	libnexus/error.c libnexus/fiber.c libnexus/fiber.h libnexus/find.c libnexus/find.h libnexus/fork.c \
-	libnexus/handle.c libnexus/host.c libnexus/idle.c libnexus/inbox.c libnexus/join.c libnexus/listener.c \
-	libnexus/loader.c libnexus/loader.h libnexus/local.c libnexus/log.c libnexus/op.c libnexus/overflow.c \
-	libnexus/overflow.h libnexus/panic.c libnexus/peek.c libnexus/peek.h libnexus/runtime.c libnexus/second.c \
-	libnexus/select.c libnexus/select.h libnexus/serve.c libnexus/setup.c libnexus/setup.h libnexus/signal.c \
-	libnexus/slots.c libnexus/spec.c libnexus/spec.h libnexus/stack.c libnexus/stack.h libnexus/stream.c \
-	libnexus/task.c libnexus/time.c libnexus/timer.c libnexus/timer.h libnexus/util.h libnexus/waiter.c \
-	libnexus/worker.c
+libnexus_libnexus_core_la_SOURCES = libnexus/abi.c libnexus/accept.c libnexus/addr.c libnexus/blocking.c libnexus/blocking.h libnexus/broadcast.c libnexus/chan.c \
+	libnexus/chan.h libnexus/cases.c libnexus/cases.h libnexus/choice.c libnexus/choice.h libnexus/cond.c libnexus/config.c libnexus/config.h \
+	libnexus/connect.c libnexus/copy.c libnexus/core.h libnexus/cpus.c libnexus/cpus.h libnexus/dir.c libnexus/dump.c libnexus/dump.h \
+	libnexus/env.c libnexus/env.h libnexus/error.c libnexus/event.c libnexus/fiber.c libnexus/fiber.h libnexus/file.c libnexus/file.h libnexus/file_emulate.c \
+	libnexus/find.c libnexus/find.h libnexus/fork.c libnexus/handle.c libnexus/host.c libnexus/idle.c \
+	libnexus/inbox.c libnexus/join.c libnexus/kept.c libnexus/latest.c libnexus/listener.c libnexus/listener.h libnexus/loader.c \
+	libnexus/loader.h libnexus/loan.c libnexus/local.c libnexus/lock.c libnexus/log.c libnexus/metrics.c \
+	libnexus/mutex.c libnexus/mutex.h libnexus/oneshot.c libnexus/op.c libnexus/overflow.c libnexus/overflow.h \
+	libnexus/panic.c libnexus/peek.c libnexus/peek.h libnexus/pool.c libnexus/process.c libnexus/reaper.c libnexus/resolve.c libnexus/resolve.h \
+	libnexus/reaper.h libnexus/runtime.c libnexus/rwlock.c libnexus/scope.c libnexus/second.c libnexus/select.c \
+	libnexus/select.h libnexus/sem.c libnexus/serve.c libnexus/setup.c libnexus/setup.h libnexus/signal.c \
+	libnexus/signals.h libnexus/sigquit.c libnexus/slots.c libnexus/spec.c libnexus/spec.h libnexus/stack.c \
+	libnexus/stack.h libnexus/stall.c libnexus/stream.c libnexus/stream.h libnexus/symbols.c libnexus/sync.c \
+	libnexus/sync.h libnexus/task.c libnexus/time.c libnexus/timer.c libnexus/timer.h libnexus/transfer.c \
+	libnexus/transfer.h libnexus/udp.c libnexus/unix.c libnexus/until_signal.c libnexus/unwind.c libnexus/unwind.h \
+	libnexus/util.h libnexus/waiter.c libnexus/waitgroup.c libnexus/watch.c libnexus/worker.c libnexus/writer.c
 if FIBER_X86_64
 libnexus_libnexus_core_la_SOURCES += libnexus/fiber_x86_64.S
 endif

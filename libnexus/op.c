@@ -12,12 +12,19 @@
 int nxi_submit_once(struct nxi_worker *worker, uint32_t index, struct nxi_op *op, struct nx_completion *ret_inline)
 {
     const struct nxi_driver *driver = &worker->drivers[index];
+    uint32_t code = op->op.code;
     int result = driver->ops->submit(driver->ctx, &op->op, ret_inline);
-    if (result == 0)
-        worker->in_flight++;
-    if (result >= 0 || result == -EAGAIN)
+    if (result == -EAGAIN)
         return result;
-    *ret_inline = (struct nx_completion){.op = &op->op, .result = result};
+    if (NXI_LIKELY(code < NX_METRICS_OPS))
+        nxi_count(&worker->counters.ops[code], 1);
+    if (result == 0) {
+        worker->in_flight++;
+        return 0;
+    }
+    nxi_count(&worker->counters.ops_inline, 1);
+    if (result < 0)
+        *ret_inline = (struct nx_completion){.op = &op->op, .result = result};
     return 1;
 }
 
@@ -59,6 +66,7 @@ int64_t nxi_op_run(struct nxi_worker *worker, uint32_t driver, const struct nx_o
         return completion.result;
     }
     nxi_waiter_init(&op.waiter, worker);
+    nxi_waiter_note_op(&op.waiter, &op.base.op);
     int reason = nxi_waiter_wait(&op.waiter, deadline, heed_cancel);
     if (reason < 0) {
         worker->drivers[driver].ops->cancel(worker->drivers[driver].ctx, &op.base.op);

@@ -42,6 +42,11 @@ static void keep_message(struct nxi_task *task, const char *message)
         strcpy(cold->message, message);
 }
 
+const char *nxi_panic_message(const struct nxi_task *task)
+{
+    return task->cold && task->cold->message ? task->cold->message : "message lost";
+}
+
 static void report(struct nxi_task *task, const char *message)
 {
     char line[MESSAGE_MAX + 128], name[64];
@@ -84,7 +89,7 @@ void nxi_panic_unjoined(struct nxi_task *task)
     char line[MESSAGE_MAX + 128], name[64];
     nxi_task_label(task, name, sizeof(name));
     snprintf(line, sizeof(line), "nexus: task '%s' panicked (%s) and nobody joined it\n", name,
-             task->cold && task->cold->message ? task->cold->message : "message lost");
+             nxi_panic_message(task));
     put(line);
     abort();
 }

@@ -6,8 +6,10 @@
  * the phase becomes STOPPING, the workers leave their loops, wait for each other (a worker may still ring another's
  * doorbell until it has left its own), and only then close their contexts.
  */
+#include "blocking.h"
 #include "core.h"
 #include "cpus.h"
+#include "dump.h"
 #include "overflow.h"
 #include "setup.h"
 #include <nexus/runtime.h>
@@ -17,6 +19,7 @@
 #include <sys/prctl.h>
 
 #define SHUTDOWN_STEP_NS INT64_C(10000000)
+#define SHUTDOWN_TELL_NS INT64_C(500000000) /* then it says which blocking calls it waits for */
 
 /* ---- all runtimes of the process ---- */
 
@@ -44,6 +47,14 @@ static void delist(struct nx_runtime *runtime)
         nxi_signals_restore();
 }
 
+void nxi_runtimes_each(void (*visit)(void *arg, struct nx_runtime *runtime), void *arg)
+{
+    pthread_mutex_lock(&all_lock);
+    for (struct nx_runtime *runtime = all; runtime; runtime = runtime->next)
+        visit(arg, runtime);
+    pthread_mutex_unlock(&all_lock);
+}
+
 /* The child has one thread, and no lock of the parent's can be trusted: it only reads. */
 void nxi_runtimes_forked(void)
 {
@@ -65,13 +76,15 @@ bool nxi_has_worker(const struct nx_runtime *runtime, const struct nxi_worker *w
 
 /* Signals belong to the program's own threads: a handler must not run on a task's stack. What the cpu raises stays, and
  * SIGPROF for profilers. This also makes a SIGPIPE of write(2) stay pending unseen. */
-static void block_signals(sigset_t *ret_old)
+static void block_signals(const struct nx_runtime *runtime, sigset_t *ret_old)
 {
     static const int synchronous[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT, SIGPROF};
     sigset_t set;
     sigfillset(&set);
     for (size_t i = 0; i < sizeof(synchronous) / sizeof(synchronous[0]); i++)
         sigdelset(&set, synchronous[i]);
+    if (runtime->setup->stall_ns > 0 && nxi_stall_signal() > 0)
+        sigdelset(&set, nxi_stall_signal());
     pthread_sigmask(SIG_SETMASK, &set, ret_old);
 }
 
@@ -193,7 +206,7 @@ static int start_workers(struct nx_runtime *runtime, char *error, size_t error_s
     sigset_t old;
     uint32_t started = 0;
     int result = 0;
-    block_signals(&old); /* threads inherit the mask */
+    block_signals(runtime, &old); /* threads inherit the mask */
     for (; started < runtime->worker_count && result == 0; started += result == 0)
         result = -pthread_create(&runtime->workers[started]->thread, NULL, worker_main, runtime->workers[started]);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -253,7 +266,9 @@ static int make_workers(struct nx_runtime *runtime)
 
 static void free_runtime(struct nx_runtime *runtime)
 {
+    nxi_pools_close(runtime);
     free_workers(runtime);
+    nxi_loans_free(runtime);
     nxi_setup_close(runtime);
     pthread_cond_destroy(&runtime->changed);
     pthread_mutex_destroy(&runtime->idle_lock);
@@ -274,6 +289,15 @@ static void init_locks(struct nx_runtime *runtime)
     pthread_condattr_destroy(&attributes);
 }
 
+/* Not worth failing for. */
+static void watch_stalls(struct nx_runtime *runtime)
+{
+    struct nxi_setup *setup = runtime->setup;
+    int error = setup->stall_ns > 0 ? nxi_stall_start(runtime, setup->stall_ns, &setup->stall) : 0;
+    if (error < 0)
+        nxi_log(runtime, NX_LOG_WARN, "NEXUS_STALL_MS: stalls can't be watched for: %s", nx_strerror(error));
+}
+
 static void describe_running(struct nx_runtime *runtime)
 {
     struct nx_runtime_info info = {.workers = runtime->worker_count};
@@ -291,7 +315,9 @@ int nx_runtime_create(const nx_runtime_options *options, nx_runtime **ret_runtim
     if (nxi_forked())
         return -NX_EFORKED;
     nx_runtime_options known;
-    if (!ret_runtime || nxi_options_copy(&known, sizeof(known), options) < 0)
+    if (nxi_options_copy(&known, sizeof(known), options) < 0)
+        return nxi_setup_refuse_size(&known);
+    if (!ret_runtime)
         return -EINVAL;
     struct nx_runtime *runtime = aligned_alloc(_Alignof(struct nx_runtime), sizeof(*runtime));
     if (!runtime)
@@ -300,6 +326,8 @@ int nx_runtime_create(const nx_runtime_options *options, nx_runtime **ret_runtim
     init_locks(runtime);
     nxi_fork_watch();
     int result = nxi_setup_open(runtime, &known, error, error_size);
+    if (result == 0)
+        result = nxi_pools_open(runtime);
     if (result == 0)
         result = make_workers(runtime);
     if (result == 0)
@@ -313,6 +341,7 @@ int nx_runtime_create(const nx_runtime_options *options, nx_runtime **ret_runtim
     }
     enlist(runtime);
     describe_running(runtime);
+    watch_stalls(runtime);
     *ret_runtime = runtime;
     return 0;
 }
@@ -404,6 +433,7 @@ static void log_stragglers(struct nx_runtime *runtime)
     nxi_log(runtime, NX_LOG_WARN, "shutdown: %llu tasks have not ended at the deadline",
             (unsigned long long)live_tasks(runtime));
     nxi_tasks_each(runtime, log_straggler, runtime);
+    nxi_blocking_log_running(runtime->blocking, runtime, "shutdown", 0);
 }
 
 static int shut_down(struct nx_runtime *runtime, int64_t grace_ns, nx_time deadline)
@@ -414,8 +444,11 @@ static int shut_down(struct nx_runtime *runtime, int64_t grace_ns, nx_time deadl
     if (wait_empty(runtime, grace < deadline ? grace : deadline) == 0)
         return 0;
     /* A task may be spawning while the table is walked: whoever was missed is found by the next walk. */
-    for (nx_time step = nxi_clock(); live_tasks(runtime) > 0;) {
+    nx_time begin = nxi_clock(), step;
+    for (bool told = false; live_tasks(runtime) > 0;) {
         nxi_cancel_all(runtime, 0);
+        if (!told && nxi_clock() - begin > SHUTDOWN_TELL_NS)
+            told = nxi_blocking_log_running(runtime->blocking, runtime, "shutdown waits", SHUTDOWN_TELL_NS) > 0;
         step = nxi_time_add(nxi_clock(), SHUTDOWN_STEP_NS);
         if (wait_empty(runtime, step < deadline ? step : deadline) < 0 && nxi_clock() >= deadline) {
             log_stragglers(runtime);
@@ -465,9 +498,11 @@ void nx_runtime_destroy(nx_runtime *runtime)
         nxi_log(runtime, NX_LOG_ERROR, "destroy: the runtime is leaked with the tasks that have not ended");
         return;
     }
+    nxi_stall_stop(runtime->setup->stall);
     nxi_tasks_each(runtime, check_unjoined, NULL);
     wait_for_posters(runtime);
     nxi_listeners_close(runtime);
+    nxi_watches_close(runtime);
     pthread_mutex_lock(&runtime->lock);
     runtime->arrived = 0;
     atomic_store(&runtime->phase, NXI_STOPPING);

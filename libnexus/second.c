@@ -21,7 +21,7 @@ int nxi_watch_open(struct nxi_worker *worker)
     int fd = NXI_HAS(other->ops, wait_fd) ? other->ops->wait_fd(other->ctx) : -ENOTSUP;
     if (fd < 0) {
         snprintf(worker->start_reason.text, sizeof(worker->start_reason.text),
-                 "the second driver has no descriptor that the first one could watch");
+                 "the second backend has no descriptor that the first one could watch");
         return fd;
     }
     struct nxi_op *op = nxi_alloc(sizeof(*op));

@@ -37,6 +37,7 @@ struct chooser {
     size_t refused_count;
     char sentence[SENTENCE_MAX]; /* of the step that said no last */
     bool names_itself;           /* the sentence quotes the item */
+    bool stands_alone;           /* and has nothing to do with where the list came from */
     bool kept;                   /* the sentence is among the refused */
     struct nxi_selection choice;
 };
@@ -53,11 +54,6 @@ static const struct verdict runs = {0, 0};
 
 /* Words that are plugins of ours, built here or not: excluding one that isn't there is no slip. */
 static const char *const known_names[] = {"iouring", "epoll", "kqueue", "local", "work_stealing"};
-
-static const char *noun(uint32_t kind)
-{
-    return kind == NX_PLUGIN_SCHEDULER ? "scheduler" : "backend";
-}
 
 static void say(const struct chooser *chooser, int level, const char *message)
 {
@@ -118,6 +114,7 @@ static struct verdict refuse(struct chooser *chooser, int verdict, int error, co
     vsnprintf(chooser->sentence, sizeof(chooser->sentence), format, args);
     va_end(args);
     chooser->names_itself = false;
+    chooser->stands_alone = false;
     chooser->kept = false;
     return (struct verdict){verdict, error};
 }
@@ -126,6 +123,15 @@ static struct verdict refuse(struct chooser *chooser, int verdict, int error, co
 static struct verdict names_itself(struct chooser *chooser, struct verdict verdict)
 {
     chooser->names_itself = true;
+    return verdict;
+}
+
+/* The directories can't be looked in: NEXUS_PLUGIN_PATH is wrong, whatever was asked for. */
+static struct verdict refuse_directories(struct chooser *chooser, int error, const char *sentence)
+{
+    struct verdict verdict = names_itself(chooser, refuse(chooser, WRONG, error, "%s", sentence));
+
+    chooser->stands_alone = true;
     return verdict;
 }
 
@@ -201,7 +207,8 @@ static struct verdict try_plugin(struct chooser *chooser, const struct nx_plugin
     char *path_copy;
     int r;
 
-    if (!offers(plugin, chooser->request->domains))
+    /* One without files that is asked for by name means the blocking pool. */
+    if (!offers(plugin, chooser->request->domains) && !(spec && chooser->request->domains == NX_DOMAIN_FILES))
         return refuse(chooser, UNAVAILABLE, -ENOTSUP, "it offers no %s",
                       chooser->request->domains & NX_DOMAIN_FILES ? "files" : "network");
     r = nxi_config_new(plugin, spec ? spec->params : NULL, spec ? spec->param_count : 0, &config, error, sizeof(error));
@@ -300,12 +307,12 @@ static struct verdict refuse_unknown(struct chooser *chooser, const char *name, 
     int r;
 
     if (is_elsewhere(chooser, other, name))
-        return names_itself(chooser,
-                            refuse(chooser, UNAVAILABLE, -ENOENT, "'%s' is a %s: that is chosen by %s", name,
-                                   noun(other), other == NX_PLUGIN_SCHEDULER ? "NEXUS_SCHED" : "NEXUS_BACKEND"));
+        return names_itself(chooser, refuse(chooser, UNAVAILABLE, -ENOENT, "'%s' is a %s: that is chosen by %s", name,
+                                            nxi_kind_name(other),
+                                            other == NX_PLUGIN_SCHEDULER ? "NEXUS_SCHED" : "NEXUS_BACKEND"));
     r = nxi_find_all(kind, chooser->request->plugin_path, &found, error, sizeof(error));
     if (r < 0)
-        return refuse(chooser, WRONG, r, "%s", error);
+        return refuse_directories(chooser, r, error);
     for (size_t i = 0; i < found.count && count < NXI_FOUND_MAX; i++)
         if (!found.items[i].shadowed && found.items[i].error == 0)
             names[count++] = found.items[i].name;
@@ -318,9 +325,9 @@ static struct verdict refuse_unknown(struct chooser *chooser, const char *name, 
     if (count == 0)
         return names_itself(chooser,
                             refuse(chooser, UNAVAILABLE, -ENOENT, "there is no %s '%s', nor any other; looked in %s",
-                                   noun(kind), name, directories));
+                                   nxi_kind_name(kind), name, directories));
     return names_itself(chooser, refuse(chooser, UNAVAILABLE, -ENOENT, "there is no %s '%s'%s; there are: %s",
-                                        noun(kind), name, hint, listed));
+                                        nxi_kind_name(kind), name, hint, listed));
 }
 
 /* ---- the list ---- */
@@ -343,7 +350,7 @@ static struct verdict try_spec(struct chooser *chooser, const struct nxi_spec *s
     if (r == -ENOENT)
         return refuse_unknown(chooser, spec->name, error);
     if (r < 0)
-        return refuse(chooser, WRONG, r, "%s", error);
+        return refuse_directories(chooser, r, error);
     verdict = try_file(chooser, path, spec);
     free(path);
     return verdict;
@@ -434,9 +441,10 @@ static struct verdict try_found(struct chooser *chooser, const struct nxi_found_
             used += (size_t)snprintf(reasons + used, sizeof(reasons) - used, "; %s: %s", item->name, chooser->sentence);
     }
     if (used > 0)
-        return refuse(chooser, UNAVAILABLE, -ENOTSUP, "no %s can run here%s", noun(chooser->request->kind), reasons);
+        return refuse(chooser, UNAVAILABLE, -ENOTSUP, "no %s can run here%s", nxi_kind_name(chooser->request->kind),
+                      reasons);
     return refuse(chooser, UNAVAILABLE, -ENOENT, "there is no%s %s to choose from (nexus info lists what is there)",
-                  chooser->list.count ? " other" : "", noun(chooser->request->kind));
+                  chooser->list.count ? " other" : "", nxi_kind_name(chooser->request->kind));
 }
 
 static struct verdict try_automatic(struct chooser *chooser)
@@ -447,7 +455,7 @@ static struct verdict try_automatic(struct chooser *chooser)
     int r = nxi_find_all(chooser->request->kind, chooser->request->plugin_path, &found, error, sizeof(error));
 
     if (r < 0)
-        return refuse(chooser, WRONG, r, "%s", error);
+        return refuse_directories(chooser, r, error);
     explain(chooser, "automatic: by priority, then name");
     verdict = try_found(chooser, &found);
     nxi_found_list_clear(&found);
@@ -495,7 +503,7 @@ static int read_list(struct chooser *chooser)
         snprintf(chooser->origin, sizeof(chooser->origin), "%s=%s", request->variable,
                  nxi_quote(request->env_value).text);
     else if (option)
-        snprintf(chooser->origin, sizeof(chooser->origin), "the program's %s '%s'", noun(request->kind),
+        snprintf(chooser->origin, sizeof(chooser->origin), "the program's %s '%s'", nxi_kind_name(request->kind),
                  nxi_quote(request->option_value).text);
     else
         snprintf(chooser->origin, sizeof(chooser->origin), "%s is not set", request->variable);
@@ -556,8 +564,13 @@ out:
 /* "NEXUS_BACKEND=iouring,epoll: iouring can't be used: ...; epoll can't be used: ..." */
 static void make_error(const struct chooser *chooser, char *error, size_t error_size)
 {
-    size_t used = (size_t)snprintf(error, error_size, "%s: ", chooser->origin);
+    size_t used;
 
+    if (chooser->stands_alone) {
+        snprintf(error, error_size, "%s", chooser->sentence);
+        return;
+    }
+    used = (size_t)snprintf(error, error_size, "%s: ", chooser->origin);
     for (size_t i = 0; i < chooser->refused_count && used < error_size; i++) {
         const struct refused *refused = &chooser->refused[i];
 

@@ -148,6 +148,7 @@ static int wait_below(struct server *server, size_t below, nx_time deadline, boo
     bool wait = server->live >= below;
     if (wait) {
         nxi_waiter_init(&waiter, nxi_self());
+        nxi_waiter_note(&waiter, "connections to end", NXI_OBJECT_NONE, 0);
         server->waiter = &waiter;
         server->below = below;
     }

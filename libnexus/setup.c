@@ -4,7 +4,9 @@
  * The environment wins over the options, unless the program pins them. The decision itself is select.c's.
  */
 #include "setup.h"
+#include "blocking.h"
 #include "cpus.h"
+#include "dump.h"
 #include "env.h"
 #include "overflow.h"
 #include "stack.h"
@@ -20,6 +22,7 @@
 #endif
 
 #define SPIN_MAX_US 1000000
+#define STALL_MAX_MS 3600000
 
 static NX_PRINTF(3, 4) void say(char *error, size_t size, const char *format, ...)
 {
@@ -66,13 +69,37 @@ static int read_workers(struct nx_runtime *runtime, const nx_runtime_options *op
     runtime->worker_count = count < NXI_WORKERS_MAX ? (uint32_t)count : NXI_WORKERS_MAX;
 
     const char *cpus = !pinned && env->cpus ? env->cpus : options->cpus;
-    runtime->setup->cpu_count = nxi_cpus_parse(cpus, runtime->setup->cpus, NXI_WORKERS_MAX);
-    if (runtime->setup->cpu_count < 0) {
-        say(error, size, "%s=%.64s: \"auto\", \"none\", or a list such as 0-3,6 of cpus this process may use",
-            cpus == env->cpus ? "NEXUS_CPUS" : "options.cpus", cpus);
-        return -EINVAL;
-    }
-    return 0;
+    const char *name = cpus == env->cpus ? "NEXUS_CPUS" : "options.cpus";
+    uint32_t missing;
+    runtime->setup->cpu_count = nxi_cpus_parse(cpus, runtime->setup->cpus, NXI_WORKERS_MAX, &missing);
+    if (runtime->setup->cpu_count == -ENODEV)
+        say(error, size, "%s=%.64s: there is no cpu %u, or this process may not use it", name, cpus, missing);
+    else if (runtime->setup->cpu_count < 0)
+        say(error, size, "%s=%.64s: \"auto\", \"none\", or a list such as 0-3,6", name, cpus);
+    return runtime->setup->cpu_count < 0 ? -EINVAL : 0;
+}
+
+static int check_ranges(const nx_runtime_options *options, char *error, size_t size)
+{
+    const unsigned pin = options->pin & ~(NX_PIN_BACKEND | NX_PIN_SCHED | NX_PIN_WORKERS);
+    const unsigned flags = options->flags & ~(NX_NO_SIGSEGV | NX_DUMP_ON_SIGQUIT);
+    if (options->stack_size > NXI_STACK_MAX)
+        say(error, size, "options.stack_size is %zu; the most is %zu", options->stack_size, (size_t)NXI_STACK_MAX);
+    else if (options->grace_ns < 0)
+        say(error, size, "options.grace_ns is %lld; it can't be negative", (long long)options->grace_ns);
+    else if ((unsigned)options->on_panic > NX_PANIC_ISOLATE)
+        say(error, size, "options.on_panic is %d; it is NX_PANIC_ABORT (%d) or NX_PANIC_ISOLATE (%d)",
+            (int)options->on_panic, NX_PANIC_ABORT, NX_PANIC_ISOLATE);
+    else if (options->blocking_threads > NXI_BLOCKING_THREADS_MAX)
+        say(error, size, "options.blocking_threads is %u; the most is %u", options->blocking_threads,
+            NXI_BLOCKING_THREADS_MAX);
+    else if (pin)
+        say(error, size, "options.pin is 0x%x; no NX_PIN_... is 0x%x", options->pin, pin);
+    else if (flags)
+        say(error, size, "options.flags is 0x%x; this libnexus has no flag 0x%x", options->flags, flags);
+    else
+        return 0;
+    return -EINVAL;
 }
 
 static int read_rest(struct nx_runtime *runtime, const nx_runtime_options *options, const struct nxi_env *env,
@@ -87,18 +114,33 @@ static int read_rest(struct nx_runtime *runtime, const nx_runtime_options *optio
         }
         runtime->spin_ns = (int64_t)spin * 1000;
     }
-    if (options->stack_size > NXI_STACK_MAX || options->grace_ns < 0 ||
-        (unsigned)options->on_panic > NX_PANIC_ISOLATE ||
-        options->pin & ~(NX_PIN_BACKEND | NX_PIN_SCHED | NX_PIN_WORKERS) || options->flags & ~NX_NO_SIGSEGV) {
-        say(error, size, "an option is out of range: stack_size (at most 64 MiB), grace_ns, on_panic, pin or flags");
+    if (check_ranges(options, error, size) < 0)
         return -EINVAL;
-    }
     runtime->stack_size = nxi_stack_round(options->stack_size ? options->stack_size : STACK_DEFAULT);
     runtime->grace_ns = options->grace_ns;
     runtime->on_panic = options->on_panic;
     runtime->flags = options->flags;
+    runtime->setup->blocking_threads = options->blocking_threads ? options->blocking_threads : NXI_BLOCKING_THREADS;
     snprintf(runtime->setup->thread_name, sizeof(runtime->setup->thread_name), "%s",
              options->thread_name ? options->thread_name : "nexus-worker");
+    return 0;
+}
+
+/* What helps to find out why a program hangs. */
+static int read_diagnosis(struct nx_runtime *runtime, const struct nxi_env *env, char *error, size_t size)
+{
+    unsigned long stall_ms = 0;
+    if (env->stall_ms && parse_number(env->stall_ms, STALL_MAX_MS, &stall_ms) < 0) {
+        say(error, size, "NEXUS_STALL_MS=%.32s: milliseconds from 1 to %d, or 0 (off)", env->stall_ms, STALL_MAX_MS);
+        return -EINVAL;
+    }
+    runtime->setup->stall_ns = (int64_t)stall_ms * 1000000;
+    if (env->dump && strcmp(env->dump, "sigquit") != 0) {
+        say(error, size, "NEXUS_DUMP=%.32s: sigquit, or nothing", env->dump);
+        return -EINVAL;
+    }
+    if (env->dump)
+        runtime->flags |= NX_DUMP_ON_SIGQUIT;
     return 0;
 }
 
@@ -136,6 +178,36 @@ static int open_driver(void *arg, const struct nx_plugin *plugin, const struct n
     return 0;
 }
 
+/* One without files means the blocking pool: it isn't opened. */
+static int open_file_driver(void *arg, const struct nx_plugin *plugin, const struct nx_config *config,
+                            struct nx_reason *ret_reason)
+{
+    const struct nx_driver_ops *ops = plugin->ops;
+    struct nx_runtime *runtime = arg;
+    uint32_t index = runtime->driver_count;
+    int error = ops->domains & NX_DOMAIN_FILES ? open_driver(arg, plugin, config, ret_reason) : 0;
+    if (error == 0)
+        runtime->file_driver = index;
+    return error;
+}
+
+/* Which file operations the driver does. One whose handles are tied to a context does none: files are used from all
+ * workers at once. */
+static void find_file_ops(struct nx_runtime *runtime)
+{
+    if (runtime->file_driver >= runtime->driver_count)
+        return;
+    const struct nxi_drivers_instance *driver = &runtime->drivers[runtime->file_driver];
+    const struct nx_driver_ops *ops = driver->ops;
+    if (!(ops->domains & NX_DOMAIN_FILES) || ops->affinity != NX_AFFINITY_FREE || !NXI_HAS(ops, capability))
+        return;
+    for (uint32_t code = NX_OP_OPEN; code <= NX_OP_MKDIR; code++) {
+        struct nx_capability capability = {.size = sizeof(capability)};
+        if (ops->capability(driver->instance, code, &capability) == 0 && capability.level != NX_CAP_NO)
+            runtime->file_ops |= 1u << code;
+    }
+}
+
 static int open_scheduler(void *arg, const struct nx_plugin *plugin, const struct nx_config *config,
                           struct nx_reason *ret_reason)
 {
@@ -156,7 +228,7 @@ static int elect_waiter(struct nx_runtime *runtime, char *error, size_t size)
         runtime->waiter = i;
         return 0;
     }
-    say(error, size, "none of the chosen drivers can wait; add one that does with NEXUS_BACKEND_FILE");
+    say(error, size, "none of the chosen backends can wait; add one that does with NEXUS_BACKEND_FILE");
     return -EINVAL;
 }
 
@@ -197,8 +269,8 @@ static int choose(struct nx_runtime *runtime, const nx_runtime_options *options,
         request.variable = "NEXUS_BACKEND_FILE";
         request.env_value = env->backend_file;
         request.option_value = NULL;
+        request.open = open_file_driver;
         result = nxi_select(&request, &setup->file, error, size);
-        runtime->file_driver = 1;
     }
     if (result < 0)
         return result;
@@ -257,6 +329,10 @@ static int open_process_parts(struct nx_runtime *runtime)
     result = nxi_overflow_install(runtime->flags & NX_NO_SIGSEGV);
     if (result == 0)
         runtime->setup->overflow_installed = !(runtime->flags & NX_NO_SIGSEGV);
+    if (result == 0 && runtime->flags & NX_DUMP_ON_SIGQUIT) {
+        result = nxi_sigquit_install();
+        runtime->setup->sigquit_installed = result == 0;
+    }
     return result;
 }
 
@@ -278,6 +354,8 @@ int nxi_setup_open(struct nx_runtime *runtime, const nx_runtime_options *given, 
     if (result == 0)
         result = read_rest(runtime, &options, &env, error, size);
     if (result == 0)
+        result = read_diagnosis(runtime, &env, error, size);
+    if (result == 0)
         result = open_process_parts(runtime);
     if (result == 0)
         result = choose(runtime, &options, &env, error, size);
@@ -287,6 +365,8 @@ int nxi_setup_open(struct nx_runtime *runtime, const nx_runtime_options *given, 
         result = join_why(runtime->setup);
     if (result == 0)
         find_clock(runtime);
+    if (result == 0)
+        find_file_ops(runtime);
     return result;
 }
 
@@ -304,6 +384,8 @@ void nxi_setup_close(struct nx_runtime *runtime)
     nxi_selection_clear(&setup->sched);
     nxi_selection_clear(&setup->file);
     nxi_selection_clear(&setup->net);
+    if (setup->sigquit_installed)
+        nxi_sigquit_remove();
     if (setup->overflow_installed)
         nxi_overflow_remove();
     nxi_free(setup->why, setup->why_size);
@@ -317,7 +399,7 @@ void nxi_setup_info(const struct nx_runtime *runtime, struct nx_runtime_info *in
     const struct nxi_selection *file = setup->file.plugin ? &setup->file : &setup->net;
     info->backend = setup->net.plugin->name;
     info->backend_path = setup->net.path;
-    info->file_backend = file->plugin->name;
+    info->file_backend = runtime->file_ops ? file->plugin->name : "pool";
     info->scheduler = setup->sched.plugin->name;
     info->scheduler_path = setup->sched.path;
     info->why = setup->why;
@@ -328,7 +410,7 @@ void nxi_setup_describe_failure(const struct nx_runtime *runtime, const struct n
 {
     char text[480];
     nxi_reason_text(&worker->start_reason, worker->start_error, text, sizeof(text));
-    say(error, size, "worker %u can't open its part of the driver %s: %s", worker->index,
+    say(error, size, "worker %u can't open its part of the backend %s: %s", worker->index,
         runtime->setup->net.plugin->name, text);
 }
 
@@ -336,4 +418,15 @@ void nxi_setup_give_error(const nx_runtime_options *options, const char *error)
 {
     if (options->error && options->error_size > 0)
         snprintf(options->error, options->error_size, "%s", error);
+}
+
+/* Of a size that can't be, nothing was read, and there is nowhere to put a sentence. */
+int nxi_setup_refuse_size(const nx_runtime_options *known)
+{
+    char sentence[256];
+    say(sentence, sizeof(sentence),
+        "options.size is %zu: libnexus %s knows %zu bytes of options, and not what is set behind them", known->size,
+        nx_version(), sizeof(*known));
+    nxi_setup_give_error(known, sentence);
+    return -EINVAL;
 }

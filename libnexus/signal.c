@@ -6,7 +6,7 @@
  * small table and never closed while a handler may be running, so that a byte never goes to a descriptor that has
  * become something else. When the process' last runtime is gone, dispositions and pipes are given back.
  */
-#include "core.h"
+#include "signals.h"
 #include <fcntl.h>
 #include <nexus/net.h>
 #include <nexus/process.h>
@@ -115,13 +115,6 @@ static int take_pipe(void)
     return -EAGAIN;
 }
 
-static void give_pipe(int index)
-{
-    pthread_mutex_lock(&lock);
-    in_use[index] = false;
-    pthread_mutex_unlock(&lock);
-}
-
 static void empty_pipe(int fd)
 {
     char buffer[64];
@@ -141,40 +134,66 @@ static int take_pending(uint64_t bits)
     return 0;
 }
 
-static int wait_for(uint64_t bits, int fd, int *ret_signo, nx_time deadline)
+int nxi_signals_open(const sigset_t *set, struct nxi_signals *ret_signals)
 {
-    for (;;) { /* another waiter may have taken what woke this one */
-        empty_pipe(fd);
-        int signo = take_pending(bits);
-        if (signo > 0) {
-            *ret_signo = signo;
-            return 0;
-        }
-        int error = nx_fd_wait(fd, NX_READABLE, deadline);
-        if (error < 0)
-            return error;
-    }
-}
-
-int nx_signal_wait(const sigset_t *set, int *ret_signo, nx_time deadline)
-{
-    NXI_ENTRY(-ENOSYS);
-    if (!nxi_in_task())
-        return nxi_no_task();
-    uint64_t bits = set && ret_signo ? bits_of(set) : 0;
+    uint64_t bits = bits_of(set);
     if (bits == 0)
         return -EINVAL;
     pthread_mutex_lock(&lock);
     int error = install(bits);
     int index = error < 0 ? error : take_pipe();
+    if (index >= 0)
+        *ret_signals = (struct nxi_signals){.bits = bits, .pipe = index, .fd = read_ends[index]};
     pthread_mutex_unlock(&lock);
-    if (index < 0) {
-        nxi_charge(nxi_self());
-        return index;
+    return index < 0 ? index : 0;
+}
+
+int nxi_signals_next(const struct nxi_signals *signals, const atomic_bool *other, nx_time deadline)
+{
+    for (;;) { /* another waiter may have taken what woke this one */
+        empty_pipe(signals->fd);
+        int signo = take_pending(signals->bits);
+        if (signo > 0 || (other && atomic_load(other)))
+            return signo;
+        int error = nx_fd_wait(signals->fd, NX_READABLE, deadline);
+        if (error < 0)
+            return error;
     }
-    int result = wait_for(bits, read_ends[index], ret_signo, deadline);
-    give_pipe(index);
-    return result;
+}
+
+/* The pipe is in use, so it is not being closed. */
+void nxi_signals_rouse(const struct nxi_signals *signals)
+{
+    ssize_t ignored = write(atomic_load(&write_ends[signals->pipe]) - 1, "", 1);
+    (void)ignored;
+}
+
+void nxi_signals_close(const struct nxi_signals *signals)
+{
+    pthread_mutex_lock(&lock);
+    in_use[signals->pipe] = false;
+    pthread_mutex_unlock(&lock);
+}
+
+int nx_signal_wait(const sigset_t *set, int *ret_signo, nx_time deadline)
+{
+    NXI_ENTRY(-ENOSYS);
+    struct nxi_signals signals;
+    if (!nxi_in_task())
+        return nxi_no_task();
+    if (!set || !ret_signo)
+        return -EINVAL;
+    int error = nxi_signals_open(set, &signals);
+    if (error < 0) {
+        nxi_charge(nxi_self());
+        return error;
+    }
+    int signo = nxi_signals_next(&signals, NULL, deadline);
+    nxi_signals_close(&signals);
+    if (signo < 0)
+        return signo;
+    *ret_signo = signo;
+    return 0;
 }
 
 void nxi_signals_restore(void)

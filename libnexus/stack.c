@@ -436,6 +436,11 @@ static bool from_depot(unsigned size_class, struct nxi_stack_list *ret_list)
  * Get and put
  */
 
+static inline void add_to(_Atomic int64_t *counter, int64_t more)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more, memory_order_relaxed);
+}
+
 static struct nxi_stack *get_slow(struct nxi_stack_cache *cache, unsigned size_class)
 {
     struct nxi_stack_list *hot = &cache->classes[size_class].hot;
@@ -446,9 +451,16 @@ static struct nxi_stack *get_slow(struct nxi_stack_cache *cache, unsigned size_c
         *full = (struct nxi_stack_list){0};
         return list_pop(hot);
     }
-    if (from_depot(size_class, hot))
+    if (from_depot(size_class, hot)) {
+        add_to(&cache->cached_count, hot->count);
         return list_pop(hot);
-    return fresh_stack(size_class);
+    }
+    struct nxi_stack *stack = fresh_stack(size_class);
+    if (stack != NULL) {
+        add_to(&cache->made_count, 1);
+        add_to(&cache->cached_count, 1); /* get takes it off again */
+    }
+    return stack;
 }
 
 struct nxi_stack *nxi_stack_get(struct nxi_stack_cache *cache, size_t size)
@@ -467,6 +479,7 @@ struct nxi_stack *nxi_stack_get(struct nxi_stack_cache *cache, size_t size)
         return NULL;
     stack->alarm = stack->flags & FLAG_DEEP ? UINTPTR_MAX : top_page(stack);
     cache->live_count++;
+    add_to(&cache->cached_count, -1);
 #ifdef STACK_ASAN
     /* what only a parked task holds on to is not a leak */
     __lsan_register_root_region(stack->low, (size_t)((char *)stack - stack->low));
@@ -548,8 +561,10 @@ void nxi_stack_put(struct nxi_stack_cache *cache, struct nxi_stack *stack)
     if (__builtin_expect(stack->flags & FLAG_PARKED_DEEP, 0))
         stack->flags = (uint8_t)((stack->flags & ~FLAG_PARKED_DEEP) | FLAG_DEEP);
     cache->live_count--;
+    add_to(&cache->cached_count, 1);
     list_push(hot, stack);
     if (hot->count >= class_batch(size_class)) {
+        add_to(&cache->cached_count, -(int64_t)cache->classes[size_class].full.count);
         to_depot(size_class, &cache->classes[size_class].full);
         cache->classes[size_class].full = *hot;
         *hot = (struct nxi_stack_list){0};
@@ -592,6 +607,7 @@ void nxi_stack_cache_drain(struct nxi_stack_cache *cache)
         to_depot(i, &cache->classes[i].full);
         to_depot(i, &cache->classes[i].hot);
     }
+    atomic_store_explicit(&cache->cached_count, 0, memory_order_relaxed);
 }
 
 /* Returns how many system calls are left of `calls`. */
@@ -667,8 +683,10 @@ bool nxi_stack_decay(struct nxi_stack_cache *cache)
         }
     }
     /* Last, so that what goes to the depot now stays there until the next time: another worker may want it. */
-    for (unsigned i = 0; i < NXI_STACK_CLASSES; i++)
+    for (unsigned i = 0; i < NXI_STACK_CLASSES; i++) {
+        add_to(&cache->cached_count, -(int64_t)cache->classes[i].full.count);
         to_depot(i, &cache->classes[i].full);
+    }
     return more || atomic_load(&depot.count) > 0;
 }
 
@@ -698,10 +716,8 @@ bool nxi_stack_guard_hit(const void *address, size_t *ret_size)
 
 /* The first byte of [from, to) that somebody has written, or NULL. Others may be writing: the result is a hint. */
 __attribute__((no_sanitize("address"), no_sanitize("thread"))) static const char *
-first_written(const struct nxi_stack *stack, const char *from, const char *to)
+first_written(const char *wire, const char *from, const char *to)
 {
-    const char *wire = (const char *)tripwire_of(stack);
-
     for (const char *at = from; at < to; at += sizeof(uint64_t)) {
         uint64_t word = *(const volatile uint64_t *)at;
 
@@ -713,10 +729,19 @@ first_written(const struct nxi_stack *stack, const char *from, const char *to)
 
 size_t nxi_stack_high_water(const struct nxi_stack *stack)
 {
-    const char *top = (const char *)stack;
+    return nxi_stack_high_water_at(stack, stack);
+}
+
+size_t nxi_stack_high_water_at(const struct nxi_stack *control, const void *address)
+{
+    const char *top = address;
+    const char *page = (const char *)((uintptr_t)address & ~(uintptr_t)(page_size - 1));
+    const char *wire = page + (COLOURS - 1 - colour_of(control)) * LINE;
     unsigned char resident[256];
 
-    for (char *at = stack->low; at < top;) {
+    if (control->magic != MAGIC || control->low >= top)
+        return 0;
+    for (char *at = control->low; at < top;) {
         size_t pages = ((size_t)(top - at) + page_size - 1) / page_size;
 
         if (pages > sizeof(resident))
@@ -725,7 +750,7 @@ size_t nxi_stack_high_water(const struct nxi_stack *stack)
             return 0;
         for (size_t i = 0; i < pages; i++, at += page_size) {
             const char *end = at + page_size < top ? at + page_size : top;
-            const char *found = resident[i] & 1 ? first_written(stack, at, end) : NULL;
+            const char *found = resident[i] & 1 ? first_written(wire, at, end) : NULL;
 
             if (found != NULL)
                 return (size_t)(top - found);

@@ -11,6 +11,7 @@
 #ifndef NXI_STACK_H
 #define NXI_STACK_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -50,6 +51,9 @@ struct nxi_stack_cache {
         struct nxi_stack_list full;
     } classes[NXI_STACK_CLASSES];
     int64_t live_count; /* gets less puts; the sum over all caches is the number of stacks in use */
+    /* For metrics: the owner's to write, anybody's to read. */
+    _Atomic int64_t cached_count;
+    _Atomic int64_t made_count; /* fresh ones: from no cache and no depot */
 };
 
 enum nxi_stack_guards {
@@ -135,6 +139,8 @@ bool nxi_stack_guard_hit(const void *address, size_t *ret_size);
 /* The most the stack has been used so far, in bytes below its top, earlier lives included unless trimmed since. Looks
  * at resident pages only; the task may be running. */
 size_t nxi_stack_high_water(const struct nxi_stack *stack);
+/* The same by a copy of the control block, for who does not own the stack at that address. */
+size_t nxi_stack_high_water_at(const struct nxi_stack *control, const void *address);
 
 /* Address space in slabs, and the stacks in the depot. For tests and `nexus info`. */
 size_t nxi_stacks_mapped_bytes(void);

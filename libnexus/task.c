@@ -85,12 +85,15 @@ void nxi_task_end(struct nxi_worker *worker, struct nxi_task *task, uint32_t ctl
     atomic_store_explicit(&worker->live, live - 1, memory_order_relaxed);
 
     struct nxi_waiter *joiner = NULL;
+    bool child = task->cold && task->cold->scope; /* its own scopes are closed: it is the one that it is a child of */
     uint64_t old = atomic_fetch_or_explicit(&task->ctl, NXI_CTL_DONE | ctl, memory_order_acq_rel);
     if (old & NXI_CTL_JOINER)
         joiner = task->joiner;
     if (!(old & NXI_CTL_QUEUED))
         count_ended(worker);
-    if (joiner)
+    if (child)
+        nxi_scope_child_ended(task, ctl & NXI_CTL_PANICKED);
+    else if (joiner)
         nxi_waiter_wake(joiner, NX_REASON_UNBLOCK);
     else if (ctl & NXI_CTL_PANICKED && (old & (NXI_CTL_DETACHED | NXI_CTL_SERVED)) == NXI_CTL_DETACHED)
         nxi_panic_unjoined(task);
@@ -129,6 +132,19 @@ static void start_arrived(struct nxi_worker *worker, struct nxi_node *node)
     nxi_enqueue(worker, task, NX_REASON_SPAWN);
 }
 
+/* ---- look-up ---- */
+
+int nxi_task_look_up(nx_task id, struct nxi_task **ret_task, uint64_t *ret_ctl)
+{
+    if (nxi_forked())
+        return -NX_EFORKED;
+    struct nxi_task *task = nxi_task_find(id, ret_ctl);
+    if (!task)
+        return -ESRCH;
+    *ret_task = task;
+    return 0;
+}
+
 /* ---- spawn ---- */
 
 /* What the options say, with defaults, checked. */
@@ -161,9 +177,9 @@ static int read_options(struct nx_runtime *runtime, const nx_task_options *optio
 }
 
 /* The rare parts of a new task: name, a large argument, FP environment. */
-static int fill_cold(struct nxi_task *task, const struct plan *plan)
+static int fill_cold(struct nxi_task *task, const struct plan *plan, bool in_scope)
 {
-    if (!plan->name && plan->arg_size <= sizeof(task->arg_copy) && !(plan->flags & NX_TASK_FPENV))
+    if (!in_scope && !plan->name && plan->arg_size <= sizeof(task->arg_copy) && !(plan->flags & NX_TASK_FPENV))
         return 0;
     struct nxi_cold *cold = nxi_alloc(sizeof(*cold));
     if (!cold)
@@ -240,6 +256,7 @@ static void place(struct nx_runtime *runtime, struct nxi_task *task, struct nxi_
     atomic_fetch_sub_explicit(&home->moved_out, 1, memory_order_relaxed);
     if (inject) {
         /* It has no home yet. The guess in task->worker is where cancels go until somebody takes it over. */
+        task->flags |= NXI_TASK_INJECTED;
         atomic_fetch_add(&runtime->foreign, 1); /* the task may be all that keeps the runtime, and end at once */
         runtime->sched_ops->inject(runtime->sched, &task->ready);
         nxi_wake_one(runtime);
@@ -266,8 +283,8 @@ static int count_spawned(struct nx_runtime *runtime, struct nxi_worker *from)
     return -ESHUTDOWN;
 }
 
-nx_task nxi_spawn(struct nx_runtime *runtime, const nx_task_options *options, nx_task_fn fn, void *arg, void *site,
-                  uint32_t ctl)
+nx_task nxi_spawn_in(struct nx_scope *scope, struct nx_runtime *runtime, const nx_task_options *options, nx_task_fn fn,
+                     void *arg, void *site, uint32_t ctl)
 {
     struct nxi_worker *from = nxi_self();
     if (from && from->runtime != runtime)
@@ -290,7 +307,7 @@ nx_task nxi_spawn(struct nx_runtime *runtime, const nx_task_options *options, nx
     task->ready.priority = plan.priority;
     task->ready.stealable = !(plan.flags & NXI_TASK_PINNED);
     memset(task->ready.sched, 0, sizeof(task->ready.sched));
-    error = fill_cold(task, &plan);
+    error = fill_cold(task, &plan, scope != NULL);
     if (error == 0)
         error = count_spawned(runtime, from);
     if (error < 0) {
@@ -305,8 +322,16 @@ nx_task nxi_spawn(struct nx_runtime *runtime, const nx_task_options *options, nx
     /* Seen by who looks the id up, which they have only from us. */
     atomic_store_explicit(&task->ctl, generation | ctl | (local ? 0 : NXI_CTL_QUEUED), memory_order_release);
     nx_task id = nxi_task_id(task);
+    if (NXI_UNLIKELY(scope != NULL))
+        nxi_scope_enter(scope, task);
     place(runtime, task, from, choice);
     return id;
+}
+
+nx_task nxi_spawn(struct nx_runtime *runtime, const nx_task_options *options, nx_task_fn fn, void *arg, void *site,
+                  uint32_t ctl)
+{
+    return nxi_spawn_in(NULL, runtime, options, fn, arg, site, ctl);
 }
 
 nx_task nx_spawn(nx_task_fn fn, void *arg)
@@ -356,7 +381,7 @@ static bool set_ctl(struct nxi_task *task, uint64_t ctl, uint32_t bits)
     return true;
 }
 
-static void cancel(struct nxi_task *task, uint64_t ctl)
+void nxi_task_cancel(struct nxi_task *task, uint64_t ctl)
 {
     struct nxi_worker *worker = nxi_self();
     if (!set_ctl(task, ctl, NXI_CTL_CANCEL))
@@ -376,35 +401,24 @@ static void cancel(struct nxi_task *task, uint64_t ctl)
 int nx_cancel(nx_task id)
 {
     NXI_ENTRY(-ENOSYS);
-    if (nxi_forked())
-        return -NX_EFORKED;
     uint64_t ctl;
-    struct nxi_task *task = nxi_task_find(id, &ctl);
-    if (!task)
-        return -ESRCH;
-    cancel(task, ctl);
-    return 0;
+    struct nxi_task *task;
+    int error = nxi_task_look_up(id, &task, &ctl);
+    if (error == 0)
+        nxi_task_cancel(task, ctl);
+    return error;
 }
-
-struct cancel_all {
-    uint32_t only_ctl;
-    int count;
-};
 
 static void cancel_each(void *arg, struct nxi_task *task, uint64_t ctl)
 {
-    struct cancel_all *all = arg;
-    if (!(ctl & NXI_CTL_DONE) && (ctl & all->only_ctl) == all->only_ctl) {
-        cancel(task, ctl);
-        all->count++;
-    }
+    uint32_t only_ctl = *(const uint32_t *)arg;
+    if (!(ctl & NXI_CTL_DONE) && (ctl & only_ctl) == only_ctl)
+        nxi_task_cancel(task, ctl);
 }
 
-int nxi_cancel_all(struct nx_runtime *runtime, uint32_t only_ctl)
+void nxi_cancel_all(struct nx_runtime *runtime, uint32_t only_ctl)
 {
-    struct cancel_all all = {.only_ctl = only_ctl};
-    nxi_tasks_each(runtime, cancel_each, &all);
-    return all.count;
+    nxi_tasks_each(runtime, cancel_each, &only_ctl);
 }
 
 bool nxi_task_cancelled(struct nxi_task *task)

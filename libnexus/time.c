@@ -37,15 +37,21 @@ int nx_sleep_until(nx_time until)
         nxi_charge(worker);
         return -ECANCELED;
     }
-    if (until <= nx_now()) {
+    nx_time now = nx_now();
+    if (until <= now) {
         nxi_yield(worker);
         return 0;
     }
+    if (nxi_deadline(worker, until) <= now) {
+        nxi_charge(worker);
+        return -ETIMEDOUT;
+    }
     struct nxi_waiter waiter; /* nobody wakes it but the timer and a cancel */
     nxi_waiter_init(&waiter, worker);
+    nxi_waiter_note(&waiter, "sleep", NXI_OBJECT_NONE, 0);
     int error = nxi_waiter_wait(&waiter, until, true);
     nxi_waiter_forget(&waiter);
-    return error == -ETIMEDOUT ? 0 : error;
+    return error == -ETIMEDOUT && until <= nx_now() ? 0 : error; /* or a scope's deadline has come first */
 }
 
 int nx_sleep_ms(int64_t ms)

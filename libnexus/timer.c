@@ -35,6 +35,12 @@ static uint64_t tick_of(nx_time time)
     return time > 0 ? (uint64_t)time >> TICK_BITS : 0;
 }
 
+/* No RMW: only the owner writes. */
+static void set_count(struct nxi_wheel *wheel, unsigned count)
+{
+    atomic_store_explicit(&wheel->count, count, memory_order_relaxed);
+}
+
 /*
  * Lists and buckets
  */
@@ -167,7 +173,7 @@ void nxi_timer_start(struct nxi_wheel *wheel, struct nxi_timer *timer, nx_time d
         }
         unlink_timer(wheel, timer);
     } else {
-        wheel->count++;
+        set_count(wheel, nxi_wheel_count(wheel) + 1);
     }
     timer->deadline = deadline;
     if (deadline < wheel->next)
@@ -185,7 +191,7 @@ void nxi_timer_stop(struct nxi_wheel *wheel, struct nxi_timer *timer)
     if (timer->deadline == wheel->next)
         wheel->next_valid = false;
     unlink_timer(wheel, timer);
-    wheel->count--;
+    set_count(wheel, nxi_wheel_count(wheel) - 1);
 }
 
 /*
@@ -265,7 +271,7 @@ static unsigned fire_queue(struct nxi_wheel *wheel, unsigned max)
 
     while (fired_count < max && (timer = wheel->queues[wheel->firing].head) != NULL) {
         unlink_timer(wheel, timer);
-        wheel->count--;
+        set_count(wheel, nxi_wheel_count(wheel) - 1);
         fired_count++;
         timer->fire(timer);
     }

@@ -9,6 +9,7 @@
 #define NXI_TIMER_H
 
 #include <nexus/base.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -39,7 +40,7 @@ struct nxi_wheel {
     uint32_t levels;    /* bit n: level n is not empty */
     uint32_t cascading; /* bucket that is being moved down over several calls, or none */
     uint32_t bound;     /* the bucket whose start `next` is, or none: then it is a deadline */
-    unsigned count;
+    _Atomic unsigned count; /* the owner's to write */
     struct nxi_timer_queue queues[2];
     uint64_t occupied[NXI_WHEEL_LEVELS];
     struct nxi_timer *buckets[NXI_WHEEL_BUCKETS];
@@ -81,7 +82,7 @@ unsigned nxi_wheel_expire(struct nxi_wheel *wheel, nx_time now, unsigned max);
 
 static inline unsigned nxi_wheel_count(const struct nxi_wheel *wheel)
 {
-    return wheel->count;
+    return atomic_load_explicit(&wheel->count, memory_order_relaxed);
 }
 
 #endif

@@ -49,8 +49,11 @@ void nxi_waiter_init(struct nxi_waiter *waiter, struct nxi_worker *worker)
 {
     waiter->task = worker ? worker->current : NULL;
     waiter->worker = worker;
+    waiter->link = NULL;
+    waiter->choice = NULL;
     waiter->result = 0;
     waiter->timed_out = false;
+    waiter->note.what = NULL;
     atomic_init(&waiter->woken, false);
     nxi_timer_init(&waiter->timer, timer_fired);
     if (waiter->task)
@@ -71,6 +74,8 @@ static void wake_here(struct nxi_worker *worker, struct nxi_waiter *waiter, uint
     struct nxi_task *task = waiter->task;
     task->pins--;
     atomic_store_explicit(&waiter->woken, true, memory_order_relaxed);
+    if (waiter->choice)
+        atomic_store_explicit(&waiter->choice->stirred, true, memory_order_relaxed);
     nxi_ready(worker, task, reason);
 }
 
@@ -118,13 +123,42 @@ static int wait_thread(struct nxi_waiter *waiter, nx_time deadline)
     return woken ? 0 : -ETIMEDOUT;
 }
 
-/* When to look again: the deadline, or the end of the shield behind which a cancel waits. */
-static nx_time look_again(struct nxi_task *task, nx_time deadline, bool heed_cancel)
+static nx_time earlier(nx_time a, nx_time b)
 {
-    if (NXI_LIKELY(!heed_cancel || !(atomic_load_explicit(&task->ctl, memory_order_relaxed) & NXI_CTL_CANCEL)))
+    return a < b ? a : b;
+}
+
+static nx_time shield_of(const struct nxi_task *task)
+{
+    return task->cold ? task->cold->shield : 0;
+}
+
+static bool limited(const struct nxi_task *task)
+{
+    return NXI_UNLIKELY(task->flags & NXI_TASK_LIMITED);
+}
+
+nx_time nxi_deadline(const struct nxi_worker *worker, nx_time deadline)
+{
+    const struct nxi_task *task = worker->current;
+    if (!limited(task) || deadline == NX_POLL || shield_of(task) > nx_now())
         return deadline;
-    nx_time shield = task->cold ? task->cold->shield : deadline;
-    return shield < deadline ? shield : deadline;
+    return earlier(task->cold->limit, deadline);
+}
+
+/* When to look again: at the deadline, to which *inout_deadline is brought forward by a scope's; or at the end of the
+ * shield behind which a cancel or a scope's deadline waits. */
+static nx_time look_again(struct nxi_task *task, bool heed_cancel, nx_time *inout_deadline)
+{
+    bool cancelled = atomic_load_explicit(&task->ctl, memory_order_relaxed) & NXI_CTL_CANCEL;
+    if (NXI_LIKELY(!heed_cancel || !(cancelled || limited(task))))
+        return *inout_deadline;
+    nx_time shield = shield_of(task);
+    if (shield > nx_now())
+        return earlier(shield, *inout_deadline);
+    if (limited(task))
+        *inout_deadline = earlier(task->cold->limit, *inout_deadline);
+    return *inout_deadline;
 }
 
 /* A cancel that comes while the timer runs may bring the time to look again forward. */
@@ -137,17 +171,20 @@ static void start_timer(struct nxi_waiter *waiter, nx_time until)
     nxi_timer_start(wheel, &waiter->timer, until);
 }
 
-static int wait_task(struct nxi_waiter *waiter, nx_time deadline, bool heed_cancel)
+/* Until *woken, which something on this worker sets before it readies the task. */
+static inline int wait_task(struct nxi_waiter *waiter, const atomic_bool *woken, nx_time deadline, bool heed_cancel)
 {
     struct nxi_worker *worker = waiter->worker;
     struct nxi_task *task = waiter->task;
     int error = 0;
-    while (!atomic_load_explicit(&waiter->woken, memory_order_relaxed)) {
+    waiter->note.since = worker->turn_time;
+    task->waiting = waiter;
+    while (!atomic_load_explicit(woken, memory_order_relaxed)) {
         if (heed_cancel && nxi_task_cancelled(task)) {
             error = -ECANCELED;
             break;
         }
-        nx_time until = look_again(task, deadline, heed_cancel);
+        nx_time until = look_again(task, heed_cancel, &deadline);
         if (waiter->timed_out) {
             waiter->timed_out = false;
             if (until == deadline && deadline <= nx_now()) {
@@ -170,5 +207,55 @@ static int wait_task(struct nxi_waiter *waiter, nx_time deadline, bool heed_canc
  */
 int nxi_waiter_wait(struct nxi_waiter *waiter, nx_time deadline, bool heed_cancel)
 {
-    return waiter->task ? wait_task(waiter, deadline, heed_cancel) : wait_thread(waiter, deadline);
+    return waiter->task ? wait_task(waiter, &waiter->woken, deadline, heed_cancel) : wait_thread(waiter, deadline);
+}
+
+NXI_NOINLINE int nxi_choice_wait(struct nxi_waiter *clock, struct nxi_choice *choice, nx_time deadline)
+{
+    return wait_task(clock, &choice->stirred, deadline, true);
+}
+
+/* ---- lists ---- */
+
+void nxi_waiters_push(struct nxi_waiters *list, struct nxi_waiter *waiter)
+{
+    struct nxi_waiter **last = list->first ? list->last : &list->first;
+    waiter->next = NULL;
+    waiter->link = last;
+    *last = waiter;
+    list->last = &waiter->next;
+}
+
+void nxi_waiters_remove(struct nxi_waiters *list, struct nxi_waiter *waiter)
+{
+    *waiter->link = waiter->next;
+    if (waiter->next)
+        waiter->next->link = waiter->link;
+    else
+        list->last = waiter->link;
+    waiter->link = NULL;
+}
+
+/*
+ * A choice is claimed by a compare-and-swap of its winner from 0, under the lock of the object in whose list the waiter
+ * is. So at most one of its waiters is served; and its task, which takes each of them out under the same locks before
+ * it goes on, finds that one out of its list, and waits for its wake. Others that it finds out of their lists were
+ * skipped, by somebody who has failed to claim them: those are forgotten, no wake comes.
+ */
+bool nxi_waiter_claim(struct nxi_waiter *waiter)
+{
+    uint32_t open = 0;
+    return !waiter->choice || atomic_compare_exchange_strong_explicit(&waiter->choice->winner, &open, waiter->number,
+                                                                      memory_order_acq_rel, memory_order_relaxed);
+}
+
+struct nxi_waiter *nxi_waiters_pop(struct nxi_waiters *list)
+{
+    struct nxi_waiter *waiter;
+    while ((waiter = list->first)) { /* ends: each turn takes one out */
+        nxi_waiters_remove(list, waiter);
+        if (nxi_waiter_claim(waiter))
+            return waiter;
+    }
+    return NULL;
 }

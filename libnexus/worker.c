@@ -14,6 +14,44 @@
 
 #define STARVED_TELL_NS INT64_C(1000000000)
 
+/* ---- how many are ready ---- */
+
+/*
+ * counters.ready goes up with each enqueue here and down with each dequeue. Thieves take without telling the owner's
+ * counter: they count in robbed, which is looked at only when there would be a new record; an empty queue starts anew.
+ */
+static NXI_NOINLINE void record_ready(struct nxi_worker *worker, uint64_t ready)
+{
+    struct nxi_counters *counters = &worker->counters;
+    uint32_t robbed = atomic_load_explicit(&worker->robbed, memory_order_relaxed);
+    uint32_t missing = robbed - worker->robbed_seen;
+    worker->robbed_seen = robbed;
+    ready = ready > missing ? ready - missing : 1;
+    atomic_store_explicit(&counters->ready, ready, memory_order_relaxed);
+    if (ready > nxi_counted(&counters->ready_high))
+        atomic_store_explicit(&counters->ready_high, ready, memory_order_relaxed);
+}
+
+static inline void one_more_ready(struct nxi_worker *worker)
+{
+    uint64_t ready = nxi_counted(&worker->counters.ready) + 1;
+    atomic_store_explicit(&worker->counters.ready, ready, memory_order_relaxed);
+    if (NXI_UNLIKELY(ready > nxi_counted(&worker->counters.ready_high)))
+        record_ready(worker, ready);
+}
+
+static inline void one_less_ready(struct nxi_worker *worker)
+{
+    uint64_t ready = nxi_counted(&worker->counters.ready);
+    atomic_store_explicit(&worker->counters.ready, ready - (ready > 0), memory_order_relaxed);
+}
+
+static inline void none_ready(struct nxi_worker *worker)
+{
+    worker->robbed_seen = atomic_load_explicit(&worker->robbed, memory_order_relaxed);
+    atomic_store_explicit(&worker->counters.ready, 0, memory_order_relaxed);
+}
+
 /* ---- who runs next ---- */
 
 /* The task comes from another worker's queue, or from nobody's: it is at home here from now on. */
@@ -21,6 +59,12 @@ static NXI_NOINLINE void adopt(struct nxi_worker *worker, struct nxi_task *task)
 {
     struct nxi_worker *old = atomic_load_explicit(&task->worker, memory_order_relaxed);
     atomic_fetch_add_explicit(&old->moved_out, 1, memory_order_relaxed);
+    if (task->flags & NXI_TASK_INJECTED) {
+        task->flags &= (uint8_t)~NXI_TASK_INJECTED;
+    } else {
+        atomic_fetch_add_explicit(&old->robbed, 1, memory_order_relaxed);
+        nxi_count(&worker->counters.stolen, 1);
+    }
     uint32_t live = atomic_load_explicit(&worker->live, memory_order_relaxed);
     atomic_store_explicit(&worker->live, live + 1, memory_order_relaxed);
     task->ready.home = worker->index;
@@ -85,8 +129,11 @@ static struct nxi_task *pick(struct nxi_worker *worker)
     if (NXI_LIKELY(!ready))
         ready = worker->sched_ops->dequeue(worker->sched, worker->index);
     worker->stolen = NULL;
-    if (!ready)
+    if (!ready) {
+        none_ready(worker);
         return NULL;
+    }
+    one_less_ready(worker);
     worker->turn--;
     struct nxi_task *task = nxi_task_of(ready);
     if (NXI_UNLIKELY(atomic_load_explicit(&task->worker, memory_order_relaxed) != worker))
@@ -122,6 +169,7 @@ static struct nxi_fiber *target(struct nxi_worker *worker, struct nxi_task *next
     if (!next)
         return &worker->loop;
     worker->credit = NXI_TASK_CREDIT;
+    nxi_count(&worker->counters.switches, 1);
     atomic_store_explicit(&next->state, NXI_RUNNING, memory_order_relaxed);
     return &next->fiber;
 }
@@ -185,6 +233,7 @@ void nxi_enqueue(struct nxi_worker *worker, struct nxi_task *task, uint32_t reas
         task->ready.stealable =
             (task->flags & (NX_TASK_MIGRATABLE | NXI_TASK_PINNED)) == NX_TASK_MIGRATABLE && task->pins == 0;
     }
+    one_more_ready(worker);
     if (worker->sched_ops->enqueue(worker->sched, worker->index, &task->ready, reason) == NX_WAKE_ANY)
         nxi_wake_one(worker->runtime);
 }
@@ -222,8 +271,10 @@ static void check_stack(struct nxi_task *task)
 static void wind_up(struct nxi_task *task)
 {
     if (NXI_UNLIKELY(task->cold != NULL)) {
+        nxi_scopes_end(task); /* first: children may use what is about to be cleaned up */
         nxi_run_defers(task);
         nxi_run_local_destructors(task);
+        nxi_scopes_end(task);
     }
     check_stack(task);
 }
@@ -249,9 +300,10 @@ static struct nxi_task *next_on_this_stack(struct nxi_worker *worker, struct nxi
 }
 
 /* Ends the running task and returns the one that continues on its stack; may not return. */
-static struct nxi_task *end_task(struct nxi_task *task, uint32_t ctl)
+static struct nxi_task *end_task(struct nxi_task *task, intptr_t result)
 {
     wind_up(task);
+    task->result = result; /* only now: while it parks, the place is taken */
     struct nxi_worker *worker = nxi_self();
     if (NXI_UNLIKELY(!worker))
         nxi_end_in_forked_child();
@@ -259,7 +311,7 @@ static struct nxi_task *end_task(struct nxi_task *task, uint32_t ctl)
         nxi_fpenv_set(&nxi_fpenv_default);
     struct nxi_stack *stack = task->stack;
     struct nxi_fiber fiber = task->fiber;
-    nxi_task_end(worker, task, ctl);
+    nxi_task_end(worker, task, 0);
     return next_on_this_stack(worker, stack, &fiber);
 }
 
@@ -270,8 +322,7 @@ static void task_main(void *arg)
     for (;;) {
         if (NXI_UNLIKELY(task->flags & NX_TASK_FPENV))
             nxi_fpenv_set(&task->cold->fpenv);
-        task->result = task->fn(task->arg);
-        task = end_task(task, 0);
+        task = end_task(task, task->fn(task->arg));
     }
 }
 
@@ -306,8 +357,10 @@ void nxi_dispatch(struct nxi_worker *worker, const struct nx_completion *complet
     worker->dispatching = true;
     for (uint32_t i = 0; i < count; i++) {
         struct nxi_op *op = nxi_container(completions[i].op, struct nxi_op, op);
-        if (!(completions[i].flags & NX_COMPLETION_MORE))
+        if (!(completions[i].flags & NX_COMPLETION_MORE)) {
             worker->in_flight--;
+            nxi_count(&worker->counters.ops_done, 1);
+        }
         op->done(worker, op, &completions[i]);
     }
     worker->dispatching = false;
@@ -316,6 +369,7 @@ void nxi_dispatch(struct nxi_worker *worker, const struct nx_completion *complet
 uint32_t nxi_poll_drivers(struct nxi_worker *worker)
 {
     uint32_t total = 0;
+    nxi_count(&worker->counters.polls, 1);
     for (uint32_t i = 0; i < worker->driver_count; i++) {
         const struct nxi_driver *driver = &worker->drivers[i];
         uint32_t count = driver->ops->poll(driver->ctx, worker->completions, NXI_COMPLETIONS_MAX);
@@ -329,7 +383,9 @@ uint32_t nxi_expire(struct nxi_worker *worker)
 {
     if (nxi_wheel_count(&worker->wheel) == 0)
         return 0;
-    return nxi_wheel_expire(&worker->wheel, nxi_worker_now(worker), NXI_COMPLETIONS_MAX);
+    uint32_t fired = nxi_wheel_expire(&worker->wheel, nxi_worker_now(worker), NXI_COMPLETIONS_MAX);
+    nxi_count(&worker->counters.timers_fired, fired);
+    return fired;
 }
 
 /* ---- the loop ---- */
@@ -363,6 +419,7 @@ void nxi_worker_init(struct nxi_worker *worker, struct nx_runtime *runtime, uint
 void nxi_worker_loop(struct nxi_worker *worker)
 {
     while (!nxi_worker_may_stop(worker)) {
+        worker->turn_time = nxi_worker_now(worker);
         nxi_inbox_drain(worker);
         run_turn(worker);
         bool more = nxi_expire(worker) > 0 || worker->turn <= 0;

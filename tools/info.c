@@ -143,6 +143,23 @@ static void make_decisions(struct info *info)
             decide(info, &info->decisions[i]);
 }
 
+/* Where files are served: a driver without files of its own leaves them to the blocking pool. */
+static json_t *files_json(const struct info *info)
+{
+    const struct decision *net = &info->decisions[NETWORK], *files = &info->decisions[FILES];
+    const struct nx_plugin *plugin = files->asked ? files->selection.plugin : net->selection.plugin;
+    const struct nx_driver_ops *ops = plugin ? plugin->ops : NULL;
+    json_t *object = checked(json_object());
+    char where[128];
+
+    if (ops && ops->domains & NX_DOMAIN_FILES)
+        snprintf(where, sizeof(where), "by %s", plugin->name);
+    else
+        snprintf(where, sizeof(where), "%s", ops ? "on the blocking pool" : "nowhere");
+    set(object, "where", text(where));
+    return object;
+}
+
 static json_t *decisions_json(const struct info *info)
 {
     json_t *object = checked(json_object());
@@ -162,6 +179,7 @@ static json_t *decisions_json(const struct info *info)
         }
         set(object, decision->what, choice);
     }
+    set(object, "files", files_json(info));
     return object;
 }
 
@@ -182,7 +200,9 @@ static void print_decisions(const json_t *chosen)
 
     json_object_foreach((json_t *)chosen, what, choice)
     {
-        if (*get(choice, "error"))
+        if (*get(choice, "where"))
+            printf("%-12s %s\n", what, get(choice, "where"));
+        else if (*get(choice, "error"))
             printf("%-12s none: %s\n", what, get(choice, "error"));
         else
             printf("%-12s %s (%s)\n", what, get(choice, "name"),
@@ -314,12 +334,6 @@ static void print_plugins(const json_t *plugins)
 
 /* ---- capabilities ---- */
 
-static const char *const op_names[NX_OP_COUNT] = {
-    [NX_OP_NOP] = "nop",           [NX_OP_ACCEPT] = "accept", [NX_OP_CONNECT] = "connect",
-    [NX_OP_READ] = "read",         [NX_OP_WRITE] = "write",   [NX_OP_WRITEV] = "writev",
-    [NX_OP_SHUTDOWN] = "shutdown", [NX_OP_CLOSE] = "close",   [NX_OP_POLL] = "poll",
-};
-
 static const struct {
     uint32_t flag;
     const char *name;
@@ -341,8 +355,8 @@ static json_t *capability_json(const struct nx_driver_ops *ops, struct nx_driver
     char reason[sizeof(capability.reason) + 1];
 
     snprintf(reason, sizeof(reason), "%.*s", (int)sizeof(capability.reason),
-             r < 0 ? "the driver doesn't say" : capability.reason);
-    set(object, "op", text(op_names[code]));
+             r < 0 ? "the backend doesn't say" : capability.reason);
+    set(object, "op", text(nx_op_name(code) ? nx_op_name(code) : "?"));
     set(object, "level", text(r < 0 ? "unknown" : level_name(capability.level)));
     for (size_t i = 0; i < sizeof(flag_names) / sizeof(flag_names[0]); i++)
         if (r >= 0 && capability.flags & flag_names[i].flag)
@@ -572,7 +586,7 @@ static int usage(FILE *to, int status)
     fputs("usage: nexus info [--why] [--caps] [--env] [--json]\n\n"
           "Loads and probes the plugins that are there, and tells which would be chosen in this environment.\n\n"
           "  --why   how the choice was made, step by step\n"
-          "  --caps  what each driver can do, by operation\n"
+          "  --caps  what each backend can do, by operation\n"
           "  --env   every variable, its value and where that comes from\n"
           "  --json  the same as JSON\n\n"
           "Exit status 1: with this environment no program would start.\n",
@@ -607,6 +621,7 @@ int nexus_info(int argc, char **argv)
         case 'h':
             return usage(stdout, NEXUS_OK);
         default:
+            nexus_bad_option("nexus info", options, argv);
             return usage(stderr, NEXUS_USAGE);
         }
     }

@@ -7,6 +7,7 @@
 #include <getopt.h>
 #include <nexus/base.h>
 #include <nexus/plugin.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@ static const struct command {
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
+#define OPTIONS_MAX 16 /* of a command */
 
 static int usage(FILE *to, int status)
 {
@@ -40,8 +42,34 @@ static int unknown(const char *word)
         names[i] = commands[i].name;
     near = nxi_nearest(word, names, COMMAND_COUNT);
     fprintf(stderr, "nexus: there is no command '%s'%s%s%s; nexus --help lists them\n", nxi_quote(word).text,
-            near ? ": did you mean '" : "", near ? near : "", near ? "'?" : "");
+            near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
     return NEXUS_USAGE;
+}
+
+/* getopt_long has gone past a long option that is wrong: optopt is 0, or the value of one that takes no argument. */
+void nexus_bad_option(const char *command, const struct option *options, char **argv)
+{
+    const char *word = argv[optind - 1], *names[OPTIONS_MAX], *near;
+    char name[NXI_NAME_MAX + 1];
+    size_t count = 0;
+    bool is_long = optopt == 0;
+
+    for (const struct option *option = options; option->name && count < OPTIONS_MAX; option++) {
+        is_long = is_long || (strncmp(word, "--", 2) == 0 && strchr(word, '=') && option->val == optopt);
+        names[count++] = option->name;
+    }
+    if (!is_long) {
+        fprintf(stderr, "%s: there is no option '-%s'\n", command, nxi_quote((char[]){(char)optopt, '\0'}).text);
+        return;
+    }
+    if (optopt != 0) {
+        fprintf(stderr, "%s: '%s': this option takes no value\n", command, nxi_quote(word).text);
+        return;
+    }
+    snprintf(name, sizeof(name), "%.*s", (int)strcspn(word + 2, "="), word + 2);
+    near = nxi_nearest(name, names, count);
+    fprintf(stderr, "%s: there is no option '--%s'%s%s%s\n", command, nxi_quote(name).text,
+            near ? " (did you mean '--" : "", near ? near : "", near ? "'?)" : "");
 }
 
 static int run(int argc, char **argv)
@@ -52,6 +80,7 @@ static int run(int argc, char **argv)
         {NULL, 0, NULL, 0},
     };
 
+    opterr = 0;
     switch (getopt_long(argc, argv, "+hV", options, NULL)) { /* one decides, whatever follows it */
     case -1:
         break;
@@ -61,6 +90,7 @@ static int run(int argc, char **argv)
         printf("nexus %s, plugin ABI %d.%d\n", nx_version(), NX_ABI_MAJOR, NX_ABI_MINOR);
         return NEXUS_OK;
     default:
+        nexus_bad_option("nexus", options, argv);
         return usage(stderr, NEXUS_USAGE);
     }
     argc -= optind;

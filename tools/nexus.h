@@ -6,6 +6,11 @@
 #define NEXUS_FAILED 1
 #define NEXUS_USAGE 2
 
+struct option;
+
+/* After getopt_long said '?', with opterr 0: the sentence about the option, on stderr. command: "nexus info". */
+void nexus_bad_option(const char *command, const struct option *options, char **argv);
+
 /* Each gets the arguments from the subcommand's name on, and returns the exit status. */
 int nexus_info(int argc, char **argv);
 

@@ -1,8 +1,8 @@
 /*
  * epoll/driver.c: the epoll driver: a poller for the readiness adapter, one epoll instance per worker.
  *
- * A descriptor is added once, edge-triggered and for both directions; after that there is no epoll_ctl until it is
- * closed or leaves the worker.
+ * A descriptor is added once, edge-triggered and for both directions (a foreign one for what is waited for); after that
+ * there is no epoll_ctl until it is closed or leaves the worker.
  *
  * Waking: an eventfd in the set, edge-triggered too, so that nobody ever reads it: each write(2) is a new edge. The
  * flag `woken` keeps it to one write per wait.
@@ -176,8 +176,11 @@ static int probe(const struct nx_host *host, const struct nx_config *config, str
 
 static int poller_watch(struct nx_poller *poller, int32_t fd, uint32_t events, uint64_t token)
 {
-    (void)events; /* both, as the flag EDGE has it */
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET, .data.u64 = token};
+    struct epoll_event event = {.events = EPOLLET, .data.u64 = token};
+    if (events & NX_READY_IN)
+        event.events |= EPOLLIN | EPOLLRDHUP | EPOLLPRI;
+    if (events & NX_READY_OUT)
+        event.events |= EPOLLOUT;
     return epoll_ctl(poller->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 

@@ -20,7 +20,8 @@ struct nx_driver {
     struct nx_fd_table *fds;
     struct nxi_uring_options options;
     uint32_t rung;
-    bool nosignal; /* the kernel has RWF_NOSIGNAL and we may use it */
+    uint32_t file_ops; /* bit NX_OP_...: the kernel has it */
+    bool nosignal;     /* the kernel has RWF_NOSIGNAL and we may use it */
     _Atomic(struct nxi_uring_record *) records;
 };
 
@@ -35,12 +36,14 @@ struct nx_ctx {
     /* Slots that need an SQE and found no room: first in, first out. */
     struct nxi_slot *backlog_first, *backlog_last;
 
+    struct nxi_uring_message *messages; /* free ones: message.c */
+
     int32_t event_fd;
     int32_t notify_fd;  /* -1, or: another driver waits, and this eventfd tells it of completions */
     bool wake_wanted;   /* the READ of event_fd is to be queued */
     uint64_t event_sum; /* what that READ fills */
 
-    uint64_t cqes, overflows, sq_full, retries, wakes, strays;
+    _Atomic uint64_t cqes, overflows, sq_full, retries, wakes, strays, calls; /* calls: system calls beside the ring */
 
     _Alignas(64) _Atomic uint32_t wake_state; /* driver.c has the protocol; the one field other threads touch */
 };

@@ -23,7 +23,9 @@
 #define _GNU_SOURCE /* pipe2, ppoll, pwritev2 */
 #endif
 #include "ctx.h"
+#include "files.h"
 #include "inline.h"
+#include "message.h"
 #include "probe.h"
 #include "uapi.h"
 
@@ -82,6 +84,7 @@ static int iouring_open(const struct nx_host *host, const struct nx_config *conf
     driver->host = host;
     driver->options = options;
     driver->rung = rung;
+    driver->file_ops = nxi_uring_files_probe(options.rung == NXI_URING_PLAIN);
     driver->nosignal = options.rung != NXI_URING_PLAIN && have_nosignal();
     *ret_driver = driver;
     return 0;
@@ -216,6 +219,7 @@ static void iouring_ctx_close(struct nx_ctx *ctx)
     if (ctx->notify_fd >= 0)
         close(ctx->notify_fd);
     nxi_slots_destroy(&ctx->slots);
+    nxi_uring_messages_free(ctx);
     host->free(ctx, sizeof(*ctx));
 }
 
@@ -244,7 +248,7 @@ static uint32_t iouring_poll(struct nx_ctx *ctx, struct nx_completion *out, uint
         n += nxi_uring_reap(ctx, out + n, max - n);
         if (__builtin_expect(!(nxi_uring_flags(&ctx->uring) & IORING_SQ_CQ_OVERFLOW), 1))
             break;
-        ctx->overflows++;
+        nxi_uring_count(&ctx->overflows, 1);
     }
     return n;
 }
@@ -402,20 +406,49 @@ static int iouring_export_fd(struct nx_ctx *ctx, nx_handle handle)
 
 /* ---- what and how ---- */
 
+static int file_capability(const struct nx_driver *driver, uint32_t code, struct nx_capability *ret_capability)
+{
+    struct nx_capability capability = {.size = sizeof(capability), .level = NX_CAP_NATIVE, .flags = NX_OP_NOWAIT};
+    const char *reason = "";
+    if (!(driver->file_ops & 1u << code)) {
+        capability.level = NX_CAP_NO;
+        capability.flags = 0;
+        reason = "this kernel's io_uring hasn't got it: done on the blocking pool";
+    } else if (code == NX_OP_PREADV || code == NX_OP_PWRITEV) {
+        reason = "inline what the page cache takes or has";
+    } else {
+        reason = "by a thread of the kernel's";
+    }
+    snprintf(capability.reason, sizeof(capability.reason), "%s", reason);
+    *ret_capability = capability;
+    return 0;
+}
+
 static int iouring_capability(struct nx_driver *driver, uint32_t code, struct nx_capability *ret_capability)
 {
     struct nx_capability capability = {.size = sizeof(capability), .level = NX_CAP_NATIVE, .flags = NX_OP_NOWAIT};
     const char *reason = "";
+    if (code >= NX_OP_OPEN && code <= NX_OP_MKDIR)
+        return file_capability(driver, code, ret_capability);
     switch (code) {
     case NX_OP_NOP:
     case NX_OP_READ:
+    case NX_OP_RECVMSG:
+    case NX_OP_SENDMSG:
         break;
     case NX_OP_CONNECT:
         reason = "without waiting only Unix sockets connect";
         break;
     case NX_OP_POLL:
+        if (driver->rung <= NXI_URING_COOP)
+            capability.flags |= NX_OP_MULTISHOT;
+        else
+            reason = "no edges by MULTISHOT on this rung";
         break;
     case NX_OP_WRITE:
+        if (driver->rung == NXI_URING_DEFER) /* TCP and UDP; other sockets say -EOPNOTSUPP */
+            capability.flags |= NX_OP_ZEROCOPY;
+        /* fallthrough */
     case NX_OP_WRITEV:
         if (!driver->nosignal)
             reason = "pipes are written to by pwritev2(2): this kernel has no RWF_NOSIGNAL";
@@ -428,6 +461,7 @@ static int iouring_capability(struct nx_driver *driver, uint32_t code, struct nx
         break;
     case NX_OP_SHUTDOWN:
     case NX_OP_CLOSE:
+    case NX_OP_MEMBERSHIP:
         capability.level = NX_CAP_INLINE;
         break;
     default:
@@ -440,6 +474,7 @@ static int iouring_capability(struct nx_driver *driver, uint32_t code, struct nx
     return 0;
 }
 
+/* Any thread may call this. */
 static uint32_t iouring_stats(struct nx_ctx *ctx, struct nx_stat *out, uint32_t max)
 {
     const struct nx_stat stats[] = {
@@ -453,6 +488,7 @@ static uint32_t iouring_stats(struct nx_ctx *ctx, struct nx_stat *out, uint32_t 
         {"retries", ctx->retries},
         {"wakes", ctx->wakes},
         {"stray_cqes", ctx->strays},
+        {"kernel_entries", ctx->uring.enters + ctx->calls},
     };
     uint32_t count = sizeof(stats) / sizeof(stats[0]);
     if (count > max)

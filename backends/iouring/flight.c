@@ -26,7 +26,9 @@
 #endif
 #include "../readiness/fds.h"
 #include "ctx.h"
+#include "files.h"
 #include "inline.h"
+#include "message.h"
 #include "uapi.h"
 
 #include <errno.h>
@@ -48,7 +50,7 @@
 #define SLOT_WANT_CANCEL 16u
 #define SLOT_LISTED 32u
 
-#define OP_FLAGS_KNOWN (NX_OP_NOWAIT | NX_OP_MULTISHOT)
+#define OP_FLAGS_KNOWN (NX_OP_NOWAIT | NX_OP_MULTISHOT | NX_OP_ZEROCOPY)
 
 /*
  * A cancel can fail though the op is still there: between two attempts of its own the kernel has it on no list (a
@@ -56,13 +58,14 @@
  * may not have gone to sleep yet. The cancel is sent again, each time with the turn's own system call.
  */
 #define CANCELS_MAX UINT8_MAX
+#define CANCELS_OF_FILES 8 /* a disk doesn't heed them, and it would be asked in a busy loop */
 
 static struct io_uring_sqe *take_sqe(struct nx_ctx *ctx)
 {
     struct io_uring_sqe *sqe = nxi_uring_sqe(&ctx->uring);
     if (__builtin_expect(sqe != NULL, 1))
         return sqe;
-    ctx->sq_full++;
+    nxi_uring_count(&ctx->sq_full, 1);
     nxi_uring_enter(&ctx->uring, 0, 0, NULL);
     return nxi_uring_sqe(&ctx->uring);
 }
@@ -86,6 +89,10 @@ static void backlog_add(struct nx_ctx *ctx, struct nxi_slot *slot, uint8_t want)
 
 static void fill_write(const struct nxi_slot *slot, const struct nx_op *op, struct io_uring_sqe *sqe)
 {
+    if (op->flags & NX_OP_ZEROCOPY) { /* WAITALL: whoever waits for the peer to have all does so once */
+        io_uring_prep_send_zc(sqe, slot->fd, op->data, op->len, MSG_NOSIGNAL | MSG_WAITALL, 0);
+        return;
+    }
     if (slot->flags & SLOT_SOCKET) {
         io_uring_prep_send(sqe, slot->fd, op->data, op->len, MSG_NOSIGNAL);
         return;
@@ -133,15 +140,25 @@ static void fill_op(struct nx_ctx *ctx, const struct nxi_slot *slot, struct io_u
     }
     case NX_OP_POLL:
         io_uring_prep_poll_add(sqe, slot->fd, (unsigned)nxi_inline_poll_mask(op->arg));
+        if (op->flags & NX_OP_MULTISHOT)
+            sqe->len |= IORING_POLL_ADD_MULTI; /* reports edges */
+        return;
+    case NX_OP_RECVMSG:
+    case NX_OP_SENDMSG:
+        nxi_uring_message_fill(op, slot->fd, sqe);
         return;
     default:
-        io_uring_prep_nop(sqe);
+        if (nxi_uring_is_file(op))
+            nxi_uring_file_fill(op, slot->fd, sqe);
+        else
+            io_uring_prep_nop(sqe);
     }
 }
 
 static void fill_stage(struct nx_ctx *ctx, const struct nxi_slot *slot, struct io_uring_sqe *sqe)
 {
-    bool in = slot->op->code == NX_OP_READ || slot->op->code == NX_OP_ACCEPT;
+    uint16_t code = slot->op->code;
+    bool in = code == NX_OP_READ || code == NX_OP_ACCEPT || code == NX_OP_RECVMSG;
     if (slot->stage == STAGE_OP)
         fill_op(ctx, slot, sqe);
     else
@@ -209,6 +226,7 @@ static int64_t accepted(struct nx_ctx *ctx, int fd)
 
 static int64_t try_now(struct nx_ctx *ctx, const struct nx_op *op, struct nx_fd_slot *handle)
 {
+    nxi_uring_count(&ctx->calls, 1);
     int64_t r = nxi_inline_try(op, handle, ctx->driver->nosignal);
     return r >= 0 && op->code == NX_OP_ACCEPT ? accepted(ctx, (int)r) : r;
 }
@@ -216,9 +234,11 @@ static int64_t try_now(struct nx_ctx *ctx, const struct nx_op *op, struct nx_fd_
 /* What the op needs besides its SQE. 0, or -errno to complete with. */
 static int prepare(struct nx_ctx *ctx, struct nxi_slot *slot, struct nx_fd_slot *handle)
 {
-    const struct nx_op *op = slot->op;
+    struct nx_op *op = slot->op;
     bool writes = op->code == NX_OP_WRITE || op->code == NX_OP_WRITEV;
 
+    if (nxi_uring_is_message(op))
+        return nxi_uring_message_begin(ctx, op, handle);
     if (!(slot->flags & SLOT_SOCKET)) {
         if (writes && (nxi_inline_kind(handle) & NXI_KIND_FIFO)) {
             slot->flags |= ctx->driver->nosignal ? SLOT_NOSIGNAL : 0;
@@ -246,12 +266,12 @@ static int queue_op(struct nx_ctx *ctx, struct nx_op *op, struct nx_fd_slot *han
 {
     struct nxi_slot *slot = nxi_slots_take(&ctx->slots);
     if (!slot)
-        return complete_inline(op, -ENOMEM, ret_inline);
+        return complete_inline(op, nxi_uring_is_file(op) ? nxi_uring_file_end(ctx, op, -ENOMEM) : -ENOMEM, ret_inline);
     slot->op = op;
     slot->fd = handle ? handle->fd : -1;
     slot->stage = STAGE_OP;
     slot->flags = handle && (handle->flags & NX_FD_SOCKET) ? SLOT_SOCKET : 0;
-    slot->cancels = 0;
+    slot->cancels = nxi_uring_is_file(op) ? CANCELS_MAX - CANCELS_OF_FILES : 0;
     slot->simple = 0;
 
     int r = handle ? prepare(ctx, slot, handle) : 0;
@@ -261,6 +281,10 @@ static int queue_op(struct nx_ctx *ctx, struct nx_op *op, struct nx_fd_slot *han
     }
     struct io_uring_sqe *sqe = take_sqe(ctx);
     if (!sqe) {
+        if (nxi_uring_is_message(op))
+            nxi_uring_message_end(ctx, op, -EAGAIN);
+        if (nxi_uring_is_file(op))
+            nxi_uring_file_end(ctx, op, -EAGAIN);
         nxi_slots_give(&ctx->slots, slot);
         return -EAGAIN;
     }
@@ -274,12 +298,22 @@ static int64_t settle_early(struct nx_ctx *ctx, const struct nx_op *op, struct n
 {
     if (op->code >= NX_OP_COUNT || (op->flags & ~OP_FLAGS_KNOWN))
         return -ENOTSUP;
+    if ((op->flags & NX_OP_ZEROCOPY) &&
+        (op->code != NX_OP_WRITE || !(handle->flags & NX_FD_SOCKET) || !(ctx->uring.traits & NXI_URING_HAS_SEND_ZC)))
+        return -ENOTSUP;
     if (op->code == NX_OP_CLOSE)
         return close_handle(ctx, op, handle);
     if (op->code == NX_OP_POLL ? !nxi_inline_poll_mask(op->arg) : (handle->flags & NX_FD_FOREIGN))
         return -EINVAL;
     if (op->code == NX_OP_WRITEV && op->len > NX_IOV_MAX)
         return -EINVAL;
+    if (op->code == NX_OP_POLL && (op->flags & NX_OP_MULTISHOT) &&
+        (!(handle->flags & NX_FD_FOREIGN) || !(ctx->uring.traits & NXI_URING_HAS_ACCEPT_MULTISHOT)))
+        return -ENOTSUP; /* the kernel's is as old as 5.13, but a rung says no finer */
+    if (op->code == NX_OP_MEMBERSHIP)
+        return nx_fds_membership(ctx->fds, op);
+    if (op->code == NX_OP_CONNECT && (handle->flags & NX_FD_DATAGRAM)) /* it doesn't wait for anybody */
+        return nxi_inline_connect(op, handle->fd);
     if (op->code == NX_OP_SHUTDOWN) /* by system call: the kernel gives an SQE for it to a thread */
         return nxi_inline_shutdown(op, handle->fd);
     if ((op->code == NX_OP_ACCEPT || op->code == NX_OP_CONNECT) && !(handle->flags & NX_FD_SOCKET))
@@ -287,15 +321,30 @@ static int64_t settle_early(struct nx_ctx *ctx, const struct nx_op *op, struct n
     return op->flags & NX_OP_NOWAIT ? try_now(ctx, op, handle) : 1;
 }
 
+static int submit_file(struct nx_ctx *ctx, struct nx_op *op, struct nx_completion *ret_inline)
+{
+    bool by_path = op->code == NX_OP_OPEN || op->code >= NX_OP_RENAME || (op->code == NX_OP_STAT && !op->handle);
+    struct nx_fd_slot *handle = by_path ? NULL : nx_fds_get(ctx->fds, op->handle);
+    if (op->flags & ~OP_FLAGS_KNOWN)
+        return complete_inline(op, -ENOTSUP, ret_inline);
+    if (!by_path && !handle)
+        return complete_inline(op, -EBADF, ret_inline);
+    int64_t r;
+    return nxi_uring_file_begin(ctx, op, handle, &r) ? queue_op(ctx, op, handle, ret_inline)
+                                                     : complete_inline(op, r, ret_inline);
+}
+
 static int submit_any(struct nx_ctx *ctx, struct nx_op *op, struct nx_completion *ret_inline)
 {
     if (op->code == NX_OP_NOP && !(op->flags & ~OP_FLAGS_KNOWN))
         return op->flags & NX_OP_NOWAIT ? complete_inline(op, 0, ret_inline) : queue_op(ctx, op, NULL, ret_inline);
+    if (nxi_uring_is_file(op))
+        return submit_file(ctx, op, ret_inline);
     struct nx_fd_slot *handle = nx_fds_get(ctx->fds, op->handle);
     if (!handle)
         return complete_inline(op, op->code >= NX_OP_COUNT ? -ENOTSUP : -EBADF, ret_inline);
     int64_t r = settle_early(ctx, op, handle);
-    bool ends = op->code == NX_OP_CLOSE || op->code == NX_OP_SHUTDOWN || (op->flags & NX_OP_NOWAIT) || r < 0;
+    bool ends = op->code == NX_OP_CLOSE || op->code == NX_OP_SHUTDOWN || (op->flags & NX_OP_NOWAIT) || r <= 0;
     return ends ? complete_inline(op, r, ret_inline) : queue_op(ctx, op, handle, ret_inline);
 }
 
@@ -352,6 +401,10 @@ void nxi_uring_listen(struct nx_ctx *ctx)
 static uint32_t finish(struct nx_ctx *ctx, struct nxi_slot *slot, int64_t result, uint32_t flags,
                        struct nx_completion *out)
 {
+    if (nxi_uring_is_message(slot->op))
+        nxi_uring_message_end(ctx, slot->op, result);
+    if (nxi_uring_is_file(slot->op))
+        result = nxi_uring_file_end(ctx, slot->op, result);
     out->op = slot->op;
     out->result = result;
     out->data = NULL;
@@ -374,7 +427,7 @@ static uint32_t proceed(struct nx_ctx *ctx, struct nxi_slot *slot, uint8_t stage
 {
     if (slot->flags & SLOT_CANCEL)
         return finish(ctx, slot, -ECANCELED, 0, out);
-    ctx->retries++;
+    nxi_uring_count(&ctx->retries, 1);
     slot->simple = 0;
     slot->stage = stage;
     issue(ctx, slot);
@@ -391,6 +444,7 @@ static uint32_t polled(struct nx_ctx *ctx, struct nxi_slot *slot, int32_t res, s
         return finish(ctx, slot, nxi_inline_socket_error(slot->fd), 0, out);
     if (slot->flags & SLOT_CANCEL)
         return finish(ctx, slot, -ECANCELED, 0, out);
+    nxi_uring_count(&ctx->calls, 1);
     int64_t r = nxi_inline_write_fifo(slot->op, slot->fd, ctx->driver->nosignal);
     return r == -EAGAIN ? proceed(ctx, slot, STAGE_FIFO, out) : finish(ctx, slot, r, 0, out);
 }
@@ -407,7 +461,8 @@ static uint32_t failed(struct nx_ctx *ctx, struct nxi_slot *slot, int32_t res, u
         return proceed(ctx, slot, STAGE_OP, out);
     if (code == NX_OP_CONNECT)
         return res == -EINPROGRESS ? proceed(ctx, slot, STAGE_CONNECT, out) : finish(ctx, slot, res, 0, out);
-    bool waits = code == NX_OP_READ || code == NX_OP_WRITE || code == NX_OP_WRITEV || code == NX_OP_ACCEPT;
+    bool waits = code == NX_OP_READ || code == NX_OP_WRITE || code == NX_OP_WRITEV || code == NX_OP_ACCEPT ||
+                 nxi_uring_message_waits(slot->op);
     return res == -EAGAIN && waits ? proceed(ctx, slot, STAGE_POLL, out) : finish(ctx, slot, res, 0, out);
 }
 
@@ -415,13 +470,13 @@ static uint32_t failed(struct nx_ctx *ctx, struct nxi_slot *slot, int32_t res, u
 static void reap_own(struct nx_ctx *ctx, const struct io_uring_cqe *cqe)
 {
     if (cqe->user_data == NXI_TOKEN_WAKE) {
-        ctx->wakes++;
+        nxi_uring_count(&ctx->wakes, 1);
         ctx->wake_wanted = true;
         nxi_uring_listen(ctx);
         return;
     }
     if (!(cqe->user_data & NXI_TOKEN_CANCEL)) {
-        ctx->strays++;
+        nxi_uring_count(&ctx->strays, 1);
         return;
     }
     struct nxi_slot *slot = nxi_slots_find(&ctx->slots, cqe->user_data & ~NXI_TOKEN_CANCEL);
@@ -429,6 +484,18 @@ static void reap_own(struct nx_ctx *ctx, const struct io_uring_cqe *cqe)
         slot->cancels++;
         issue_cancel(ctx, slot);
     }
+}
+
+/* First what was sent, then, when the peer has it, that the memory is free; or one CQE, if the kernel took none. */
+static uint32_t sent(struct nx_ctx *ctx, struct nxi_slot *slot, const struct io_uring_cqe *cqe,
+                     struct nx_completion *out)
+{
+    if (cqe->flags & IORING_CQE_F_NOTIF)
+        return finish(ctx, slot, 0, NX_COMPLETION_RELEASED, out);
+    if (!(cqe->flags & IORING_CQE_F_MORE))
+        return cqe->res < 0 ? failed(ctx, slot, cqe->res, 0, out) : finish(ctx, slot, cqe->res, 0, out);
+    slot->cancels = CANCELS_MAX; /* there is nothing to cancel any more */
+    return finish(ctx, slot, cqe->res, NX_COMPLETION_MORE, out);
 }
 
 static uint32_t reap_any(struct nx_ctx *ctx, struct nxi_slot *slot, const struct io_uring_cqe *cqe,
@@ -442,6 +509,8 @@ static uint32_t reap_any(struct nx_ctx *ctx, struct nxi_slot *slot, const struct
     uint32_t flags = cqe->flags & IORING_CQE_F_MORE ? NX_COMPLETION_MORE : 0;
     if (slot->stage != STAGE_OP)
         return polled(ctx, slot, res, out);
+    if (slot->op->flags & NX_OP_ZEROCOPY)
+        return sent(ctx, slot, cqe, out);
     if (res < 0)
         return failed(ctx, slot, res, flags, out);
     int64_t result = res;
@@ -468,7 +537,7 @@ uint32_t nxi_uring_reap(struct nx_ctx *ctx, struct nx_completion *out, uint32_t 
             n += reap_any(ctx, slot, cqe, out + n);
         }
     }
-    ctx->cqes += head - first;
+    nxi_uring_count(&ctx->cqes, head - first);
     io_uring_smp_store_release(cq->khead, head);
     return n;
 }

@@ -14,6 +14,7 @@
 #define _GNU_SOURCE /* accept4, preadv2 */
 #endif
 #include "inline.h"
+#include "message.h"
 #include "uapi.h"
 
 #include <errno.h>
@@ -210,6 +211,13 @@ static int64_t connect_now(const struct nx_op *op, int fd)
     return r;
 }
 
+int64_t nxi_inline_connect(const struct nx_op *op, int fd)
+{
+    struct sockaddr_storage address;
+    int len = nx_fds_to_sockaddr(op->data, &address);
+    return len < 0 ? len : result(connect(fd, (struct sockaddr *)&address, (socklen_t)len));
+}
+
 int64_t nxi_inline_shutdown(const struct nx_op *op, int fd)
 {
     _Static_assert(NX_SHUT_READ == SHUT_RD && NX_SHUT_WRITE == SHUT_WR && NX_SHUT_BOTH == SHUT_RDWR, "the same");
@@ -234,6 +242,9 @@ int64_t nxi_inline_try(const struct nx_op *op, struct nx_fd_slot *handle, bool n
         return poll_now(handle->fd, nxi_inline_poll_mask(op->arg));
     case NX_OP_READ:
         return handle->flags & NX_FD_SOCKET ? socket_now(op, handle->fd) : read_now(op, handle);
+    case NX_OP_RECVMSG:
+    case NX_OP_SENDMSG:
+        return nxi_uring_message_now(op, handle);
     case NX_OP_WRITE:
     case NX_OP_WRITEV:
         if (handle->flags & NX_FD_SOCKET)

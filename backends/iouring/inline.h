@@ -28,6 +28,7 @@ int64_t nxi_inline_try(const struct nx_op *op, struct nx_fd_slot *handle, bool n
 /* The same for writing to a pipe of which only the descriptor is known. */
 int64_t nxi_inline_write_fifo(const struct nx_op *op, int fd, bool nosignal);
 
+int64_t nxi_inline_connect(const struct nx_op *op, int fd); /* of a datagram socket */
 int64_t nxi_inline_shutdown(const struct nx_op *op, int fd);
 int nxi_inline_socket_error(int fd);
 

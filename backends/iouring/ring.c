@@ -59,6 +59,8 @@ static uint32_t traits_of(uint32_t rung, uint32_t features)
     /* No bit tells of these; they came with 5.19 and 5.18, as what the upper rungs are made of. */
     if (rung <= NXI_URING_COOP)
         traits |= NXI_URING_HAS_ACCEPT_MULTISHOT | NXI_URING_HAS_RING_FDS;
+    if (rung == NXI_URING_DEFER) /* 6.0 */
+        traits |= NXI_URING_HAS_SEND_ZC;
     return traits;
 }
 
@@ -220,7 +222,7 @@ static uint32_t flush(struct nxi_uring *uring)
     struct io_uring_sq *sq = &uring->ring.sq;
     uint32_t fresh = sq->sqe_tail - uring->flushed;
     if (fresh) {
-        uring->sqes += fresh;
+        nxi_uring_count(&uring->sqes, fresh);
         uring->flushed = sq->sqe_tail;
         /* seq_cst: with SQPOLL the flags are read next, and the kernel's thread reads the tail after setting them. */
         atomic_store_explicit((_Atomic unsigned *)sq->ktail, sq->sqe_tail,
@@ -242,7 +244,7 @@ int nxi_uring_enter(struct nxi_uring *uring, uint32_t wait_count, uint32_t flags
         else if (!wait_count && !(seen & IORING_SQ_CQ_OVERFLOW))
             return 0;
     }
-    uring->enters++;
+    nxi_uring_count(&uring->enters, 1);
     if (!timeout)
         return io_uring_enter2((unsigned)uring->ring.enter_ring_fd, queued, wait_count, flags, NULL, 0);
     memset(&arg, 0, sizeof(arg));

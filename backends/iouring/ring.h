@@ -26,6 +26,7 @@
 #define NXI_URING_HAS_ACCEPT_MULTISHOT 8u
 #define NXI_URING_HAS_RING_FDS 16u
 #define NXI_URING_HAS_NOSIGNAL 32u
+#define NXI_URING_HAS_SEND_ZC 64u
 
 struct nxi_uring_options {
     uint32_t entries, cq_entries;
@@ -35,11 +36,17 @@ struct nxi_uring_options {
 
 struct nxi_uring {
     struct io_uring ring;
-    uint32_t rung, traits; /* NXI_URING_HAS_... */
-    uint32_t enter_flags;  /* on every io_uring_enter(2) */
-    uint32_t flushed;      /* the SQ tail the kernel was told */
-    uint64_t enters, sqes;
+    uint32_t rung, traits;         /* NXI_URING_HAS_... */
+    uint32_t enter_flags;          /* on every io_uring_enter(2) */
+    uint32_t flushed;              /* the SQ tail the kernel was told */
+    _Atomic uint64_t enters, sqes; /* by nxi_uring_count */
 };
+
+/* For statistics: one thread writes, and no RMW is needed; any may read. */
+static inline void nxi_uring_count(_Atomic uint64_t *counter, uint64_t more)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more, memory_order_relaxed);
+}
 
 extern const char *const nxi_uring_rung_names[NXI_URING_RUNGS + 1];
 

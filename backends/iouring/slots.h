@@ -9,6 +9,7 @@
 #define NEXUS_IOURING_SLOTS_H
 
 #include <nexus/driver.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 
 #define NXI_SLOT_SHIFT 8
@@ -48,7 +49,7 @@ struct nxi_slots {
     struct nxi_slot_segment **segments;
     uint32_t segment_count, segment_room;
     struct nxi_slot *free_first;
-    uint32_t in_flight;
+    _Atomic uint32_t in_flight; /* the owner's to write */
 };
 
 int nxi_slots_grow(struct nxi_slots *slots); /* 0 or -ENOMEM */
@@ -70,7 +71,7 @@ static inline struct nxi_slot *nxi_slots_pop(struct nxi_slots *slots)
 {
     struct nxi_slot *slot = slots->free_first;
     slots->free_first = slot->next;
-    slots->in_flight++;
+    atomic_store_explicit(&slots->in_flight, slots->in_flight + 1, memory_order_relaxed);
     return slot;
 }
 
@@ -85,7 +86,7 @@ static inline void nxi_slots_give(struct nxi_slots *slots, struct nxi_slot *slot
     slot->token = (slot->token + NXI_TOKEN_GENERATION) & ~NXI_TOKEN_CANCEL;
     slot->next = slots->free_first;
     slots->free_first = slot;
-    slots->in_flight--;
+    atomic_store_explicit(&slots->in_flight, slots->in_flight - 1, memory_order_relaxed);
 }
 
 #endif

@@ -12,4 +12,7 @@
 /* Linux 6.18: pwritev2 and IORING_OP_WRITE raise no SIGPIPE. */
 #define NX_URING_RWF_NOSIGNAL 0x100
 
+/* Linux 6.9: ftruncate(2). */
+#define NX_URING_OP_FTRUNCATE 55
+
 #endif

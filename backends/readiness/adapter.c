@@ -17,6 +17,9 @@
  * Why no event hits the wrong handle: a token is index and epoch; the epoch comes from one count per instance, is in
  * the slot only while it is registered, and unwatch voids the events already fetched.
  *
+ * A foreign descriptor is watched for what its ops want and nothing else, so that a multishot POLL reports edges of
+ * that only; it is watched anew for each of those, and then reported once as it is.
+ *
  * Three lists hold what the next poll must do, and make arm answer -EAGAIN: cancelled ops, kicked multishot accepts
  * (there may be more to accept, and no edge will say so), and events fetched but not served.
  */
@@ -184,12 +187,15 @@ static uint32_t covered_events(uintptr_t state)
 static int watch(struct nx_ctx *ctx, struct nx_fd_slot *slot, uint32_t index, uint32_t wanted)
 {
     const uintptr_t state = slot->user[SLOT_STATE];
-    const uint32_t events = ctx->oneshot ? wanted | covered_events(state) : NX_READY_IN | NX_READY_OUT;
+    const bool exact = ctx->oneshot || (slot->flags & NX_FD_FOREIGN);
+    const uint32_t events = exact ? wanted | covered_events(state) : NX_READY_IN | NX_READY_OUT;
     if (!(state & SLOT_WATCHED))
         slot->user[SLOT_STATE] |= (uintptr_t)next_epoch(ctx->driver) << SLOT_EPOCH_SHIFT;
     uint64_t token = slot_token(slot, index);
-    ctx->stats.watches++;
+    readiness_count(&ctx->stats.watches, 1);
     int fd = state & SLOT_DUP ? (*dup_of(ctx, slot))->fd : slot->fd;
+    if (!ctx->oneshot && (state & SLOT_WATCHED)) /* a foreign one, to be widened */
+        ctx->poller_ops->unwatch(ctx->poller, fd);
     int r = ctx->poller_ops->watch(ctx->poller, fd, events, token);
     if (r == -EEXIST && !(state & SLOT_WATCHED))
         r = watch_duplicate(ctx, slot, events, token);
@@ -198,9 +204,9 @@ static int watch(struct nx_ctx *ctx, struct nx_fd_slot *slot, uint32_t index, ui
         return r;
     }
     if (!(state & SLOT_WATCHED))
-        ctx->watched++;
+        atomic_store_explicit(&ctx->watched, ctx->watched + 1, memory_order_relaxed);
     slot->user[SLOT_STATE] |= SLOT_WATCHED;
-    if (ctx->oneshot)
+    if (exact)
         slot->user[SLOT_STATE] |=
             (events & NX_READY_IN ? SLOT_COVERED_IN : 0) | (events & NX_READY_OUT ? SLOT_COVERED_OUT : 0);
     return 1;
@@ -211,7 +217,8 @@ static int watch(struct nx_ctx *ctx, struct nx_fd_slot *slot, uint32_t index, ui
 static inline int ensure_watched(struct nx_ctx *ctx, struct nx_fd_slot *slot, uint32_t index, uint32_t wanted)
 {
     const uintptr_t state = slot->user[SLOT_STATE];
-    if (ctx->oneshot ? !(wanted & ~covered_events(state)) : (state & SLOT_WATCHED) != 0)
+    if (ctx->oneshot || (slot->flags & NX_FD_FOREIGN) ? !(wanted & ~covered_events(state))
+                                                      : (state & SLOT_WATCHED) != 0)
         return 0;
     return watch(ctx, slot, index, wanted);
 }
@@ -220,8 +227,8 @@ void nxi_readiness_unwatch(struct nx_ctx *ctx, struct nx_fd_slot *slot, uint32_t
 {
     if (slot->user[SLOT_STATE] & SLOT_WATCHED) {
         uint64_t token = slot_token(slot, index);
-        ctx->stats.unwatches++;
-        ctx->watched--;
+        readiness_count(&ctx->stats.unwatches, 1);
+        atomic_store_explicit(&ctx->watched, ctx->watched - 1, memory_order_relaxed);
         if (slot->user[SLOT_STATE] & SLOT_DUP) {
             struct watch_dup **at = dup_of(ctx, slot), *dup = *at;
             ctx->poller_ops->unwatch(ctx->poller, dup->fd);
@@ -298,6 +305,12 @@ static bool serve_polls(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct batc
     int ready = nxi_readiness_level(ctx, slot, wanted | (uint32_t)last->arg);
     if (ready == 0)
         return true;
+    if (ready > 0 && (last->flags & NX_OP_MULTISHOT)) {
+        if (batch_full(batch))
+            return false;
+        batch_put(batch, last, ready, NX_COMPLETION_MORE);
+        return true;
+    }
     do { /* once around: what stays is appended again, in order */
         op = list_shift(&slot->user[SLOT_POLL]);
         bool done = ready < 0 || ((uint32_t)ready & op->arg);
@@ -360,14 +373,14 @@ static bool serve_event(struct nx_ctx *ctx, const struct nx_ready_event *event, 
     const uint32_t index = (uint32_t)event->token, epoch = (uint32_t)(event->token >> 32), events = event->events;
     struct nx_fd_slot *slot = fds_at(ctx->table, index);
     if (!slot || epoch == 0 || slot_epoch(slot) != epoch) {
-        ctx->stats.stale++;
+        readiness_count(&ctx->stats.stale, 1);
         return true;
     }
     uintptr_t state = slot->user[SLOT_STATE];
     if (events & (NX_READY_IN | NX_READY_HUP))
-        state &= ~(uintptr_t)(SLOT_BLOCKED_IN | SLOT_COVERED_IN);
+        state &= ~(uintptr_t)(SLOT_BLOCKED_IN | (ctx->oneshot ? SLOT_COVERED_IN : 0));
     if (events & (NX_READY_OUT | NX_READY_HUP))
-        state &= ~(uintptr_t)(SLOT_BLOCKED_OUT | SLOT_COVERED_OUT);
+        state &= ~(uintptr_t)(SLOT_BLOCKED_OUT | (ctx->oneshot ? SLOT_COVERED_OUT : 0));
     if (events & NX_READY_HUP)
         state |= SLOT_HUP;
     slot->user[SLOT_STATE] = state;
@@ -444,11 +457,11 @@ static uint32_t turn(struct nx_ctx *ctx, struct nx_completion *out, uint32_t max
     if (until == NX_POLL && ctx->watched == 0)
         return batch.count;
     uint32_t room = batch.max - batch.count;
-    ctx->stats.waits++;
+    readiness_count(&ctx->stats.waits, 1);
     ctx->event_next = 0;
     ctx->event_count =
         ctx->poller_ops->wait(ctx->poller, ctx->events, room < ctx->event_batch ? room : ctx->event_batch, until);
-    ctx->stats.events += ctx->event_count;
+    readiness_count(&ctx->stats.events, ctx->event_count);
     serve_events(ctx, &batch);
     return batch.count;
 }
@@ -498,7 +511,7 @@ static void pend(struct nx_fd_slot *slot, struct nx_op *op, int queue)
     list_append(&slot->user[queue], op);
 }
 
-/* READ, WRITE, WRITEV, ACCEPT. Inlined for each queue: most of its cost on the hot path is being called. */
+/* What moves bytes, messages, connections. Inlined for each queue: most of its cost on the hot path is being called. */
 static inline __attribute__((always_inline)) int submit_transfer(struct nx_ctx *ctx, struct nx_fd_slot *slot,
                                                                  struct nx_op *op, int queue,
                                                                  struct nx_completion *ret_inline)
@@ -507,7 +520,7 @@ static inline __attribute__((always_inline)) int submit_transfer(struct nx_ctx *
     /* A pending op is never overtaken; that it pends is EAGAIN's own word. */
     if (!slot->user[queue] && (!(slot->user[SLOT_STATE] & blocked) || (op->flags & NX_OP_NOWAIT))) {
         int64_t r = nxi_readiness_try(ctx, slot, op);
-        if (r != -EAGAIN)
+        if (r != -EAGAIN || !(slot->user[SLOT_STATE] & blocked))
             return complete(ret_inline, op, r);
     }
     if (op->flags & NX_OP_NOWAIT)
@@ -538,7 +551,7 @@ static int submit_multishot(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct 
 static int submit_connect(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_op *op,
                           struct nx_completion *ret_inline)
 {
-    if (slot->user[SLOT_OUT])
+    if (slot->user[SLOT_OUT] && !(slot->flags & NX_FD_DATAGRAM))
         return complete(ret_inline, op, -EALREADY);
     int r = nxi_readiness_connect(ctx, slot, op->data);
     if (r == -EINPROGRESS && (op->flags & NX_OP_NOWAIT))
@@ -553,11 +566,29 @@ static int submit_connect(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx
     return 0;
 }
 
+/* Edges. The registration's own event is the first report, of the present state. */
+static int submit_edges(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_op *op, struct nx_completion *ret_inline)
+{
+    if (ctx->oneshot || !(slot->flags & NX_FD_FOREIGN))
+        return complete(ret_inline, op, -ENOTSUP);
+    nxi_readiness_unwatch(ctx, slot, NX_HANDLE_INDEX(op->handle));
+    int r = ensure_watched(ctx, slot, NX_HANDLE_INDEX(op->handle), (uint32_t)op->arg);
+    if (r < 0)
+        return complete(ret_inline, op, r == -EPERM ? (int64_t)op->arg : r);
+    pend(slot, op, SLOT_POLL);
+    return 0;
+}
+
 static int submit_poll(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_op *op, struct nx_completion *ret_inline)
 {
     const uint64_t all = NX_READABLE | NX_WRITABLE;
+    const struct nx_op *other = list_first(slot->user[SLOT_POLL]);
     if (!(op->arg & all) || (op->arg & ~all))
         return complete(ret_inline, op, -EINVAL);
+    if (other && ((op->flags | other->flags) & NX_OP_MULTISHOT))
+        return complete(ret_inline, op, -EBUSY);
+    if (op->flags & NX_OP_MULTISHOT)
+        return submit_edges(ctx, slot, op, ret_inline);
     /* The level first: then each edge that comes later is one this op waits for. */
     int r = nxi_readiness_level(ctx, slot, (uint32_t)op->arg);
     if (r != 0 || (op->flags & NX_OP_NOWAIT))
@@ -594,9 +625,17 @@ static int submit_other(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_o
     if (op->code == NX_OP_ACCEPT && !(op->flags & ~(NX_OP_NOWAIT | NX_OP_MULTISHOT)))
         return op->flags & NX_OP_NOWAIT ? submit_transfer(ctx, slot, op, SLOT_IN, ret_inline)
                                         : submit_multishot(ctx, slot, op, ret_inline);
+    if (op->code == NX_OP_POLL && op->flags == NX_OP_MULTISHOT)
+        return submit_poll(ctx, slot, op, ret_inline);
     if (op->flags & ~NX_OP_NOWAIT)
         return complete(ret_inline, op, -ENOTSUP);
     switch (op->code) {
+    case NX_OP_RECVMSG:
+        return submit_transfer(ctx, slot, op, SLOT_IN, ret_inline);
+    case NX_OP_SENDMSG:
+        return submit_transfer(ctx, slot, op, SLOT_OUT, ret_inline);
+    case NX_OP_MEMBERSHIP:
+        return complete(ret_inline, op, nx_fds_membership(ctx->table, op));
     case NX_OP_CONNECT:
         return submit_connect(ctx, slot, op, ret_inline);
     case NX_OP_POLL:

@@ -9,9 +9,9 @@
  * slot->user[]: tails of circular lists of pending ops (op->driver[0] is the next), and the state word. Only the
  * context that uses the handle touches them (law 5), so they need neither lock nor atomics.
  */
-#define SLOT_IN 0   /* READ, ACCEPT, in order */
-#define SLOT_OUT 1  /* WRITE, WRITEV, CONNECT, in order */
-#define SLOT_POLL 2 /* POLL: takes nothing away, so it waits in no line */
+#define SLOT_IN 0   /* READ, RECVMSG, ACCEPT, in order */
+#define SLOT_OUT 1  /* WRITE, WRITEV, SENDMSG, CONNECT, in order */
+#define SLOT_POLL 2 /* POLL: takes nothing away, so it waits in no line; or one multishot POLL */
 #define SLOT_STATE 3
 
 /* The state word, zero for a new handle: epoch << SLOT_EPOCH_SHIFT | bits. Epoch 0: not watched. */
@@ -19,7 +19,7 @@
 #define SLOT_BLOCKED_OUT 2u /* SLOT_BLOCKED_IN << SLOT_OUT */
 #define SLOT_HUP 4u         /* an event said hang-up, error or urgent data: a short read is not the end */
 #define SLOT_WATCHED 8u     /* the poller knows it */
-#define SLOT_COVERED_IN 16u /* ONESHOT: the present interest */
+#define SLOT_COVERED_IN 16u /* ONESHOT, or a foreign descriptor: the present interest */
 #define SLOT_COVERED_OUT 32u
 #define SLOT_DUP 64u     /* what is watched is a duplicate of the descriptor */
 #define SLOT_STREAM 128u /* TCP or a Unix stream: a short transfer means that the kernel's buffer is empty (full) */
@@ -33,12 +33,18 @@
 #define OP_KICKED 2u    /* and in ctx->kicked, linked by driver[1] */
 #define OP_CANCELLED 4u /* in ctx->done, linked by driver[0]; driver[1] is the result, negated */
 
+/* Written by the context's worker with readiness_count, read by anybody. */
 struct readiness_stats {
-    uint64_t watches, unwatches; /* calls of the poller's watch and unwatch */
-    uint64_t waits, events;      /* turns of the poller, and what they reported */
-    uint64_t stale;              /* events for a registration that is gone */
-    uint64_t calls, again;       /* system calls made for ops, and how many of them would have blocked */
+    _Atomic uint64_t watches, unwatches; /* calls of the poller's watch and unwatch */
+    _Atomic uint64_t waits, events;      /* turns of the poller, and what they reported */
+    _Atomic uint64_t stale;              /* events for a registration that is gone */
+    _Atomic uint64_t calls, again;       /* system calls made for ops, and how many of them would have blocked */
 };
+
+static inline void readiness_count(_Atomic uint64_t *counter, uint64_t more)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more, memory_order_relaxed);
+}
 
 struct watch_dup {
     struct watch_dup *next;
@@ -63,7 +69,7 @@ struct nx_ctx {
     const struct nx_poller_ops *poller_ops;
     struct nx_fd_table *table;
     uint32_t oneshot, event_batch;
-    uint32_t watched; /* slots the poller knows */
+    _Atomic uint32_t watched; /* slots the poller knows; the owner's to write */
     uint32_t event_next, event_count;
     struct nx_op *done_tail, *kicked_first, *kicked_last;
     struct watch_dup *dups;

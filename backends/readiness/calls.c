@@ -18,6 +18,7 @@
 #define _GNU_SOURCE /* accept4, POLLRDHUP */
 #endif
 #include "adapter.h"
+#include "message.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -32,7 +33,7 @@
 
 static int64_t blocked(struct nx_ctx *ctx, struct nx_fd_slot *slot, uintptr_t bit)
 {
-    ctx->stats.again++;
+    readiness_count(&ctx->stats.again, 1);
     slot->user[SLOT_STATE] |= bit;
     return -EAGAIN;
 }
@@ -56,7 +57,7 @@ static int64_t try_read(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_o
     bool cut = false;
     ssize_t n;
     do { /* ends: a call that doesn't sleep is interrupted only by chance */
-        ctx->stats.calls++;
+        readiness_count(&ctx->stats.calls, 1);
         if (slot->user[SLOT_STATE] & SLOT_UNIX)
             n = recv_unix(slot->fd, op->data, op->len, &cut);
         else if (slot->flags & NX_FD_SOCKET)
@@ -84,7 +85,7 @@ static int64_t try_write(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_
 {
     ssize_t n;
     do { /* ends as in try_read */
-        ctx->stats.calls++;
+        readiness_count(&ctx->stats.calls, 1);
         if (slot->flags & NX_FD_SOCKET)
             n = send(slot->fd, op->data, op->len, MSG_DONTWAIT | MSG_NOSIGNAL);
         else
@@ -102,7 +103,7 @@ static int64_t try_writev(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx
     if (op->len > NX_IOV_MAX)
         return -EINVAL;
     do { /* ends as in try_read */
-        ctx->stats.calls++;
+        readiness_count(&ctx->stats.calls, 1);
         if (slot->flags & NX_FD_SOCKET)
             n = sendmsg(slot->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
         else
@@ -110,6 +111,60 @@ static int64_t try_writev(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx
     } while (n < 0 && errno == EINTR);
     for (uint32_t i = 0; n >= 0 && i < op->len; i++)
         wanted += msg.msg_iov[i].iov_len;
+    return wrote(ctx, slot, n, wanted);
+}
+
+static int64_t try_recvmsg(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_op *op)
+{
+    const struct nx_message *message = op->data;
+    struct nxi_message_room room;
+    size_t wanted = 0;
+    ssize_t n;
+    int r = nxi_message_begin(op, &room);
+    if (r < 0)
+        return r;
+    do { /* ends as in try_read */
+        readiness_count(&ctx->stats.calls, 1);
+        n = recvmsg(slot->fd, &room.header, MSG_DONTWAIT | nxi_message_flags(op, slot));
+    } while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return failed(ctx, slot, SLOT_BLOCKED_IN);
+    for (uint32_t i = 0; i < message->iov_count; i++)
+        wanted += message->iov[i].iov_len;
+    /* Descriptors, taken or dropped, stop it short of what is there. */
+    bool cut = (room.header.msg_flags & MSG_CTRUNC) || (message->fds && room.header.msg_controllen > 0);
+    if (n > 0 && (size_t)n < wanted && !cut && (slot->user[SLOT_STATE] & (SLOT_STREAM | SLOT_HUP)) == SLOT_STREAM)
+        slot->user[SLOT_STATE] |= SLOT_BLOCKED_IN;
+    nxi_message_received(op, &room);
+    return n;
+}
+
+/* An unconnected Unix datagram socket is writable while the receiver's queue is full: no event tells of its room. */
+static bool full_for_good(struct nx_ctx *ctx, struct nx_fd_slot *slot, const struct nx_message *message)
+{
+    return message->addr && message->addr->family == NX_AF_UNIX && (errno == EAGAIN || errno == EWOULDBLOCK) &&
+           nxi_readiness_level(ctx, slot, NX_WRITABLE) > 0;
+}
+
+static int64_t try_sendmsg(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_op *op)
+{
+    const struct nx_message *message = op->data;
+    struct nxi_message_room room;
+    size_t wanted = 0;
+    ssize_t n;
+    int r = nxi_message_begin(op, &room);
+    if (r < 0)
+        return r;
+    do { /* ends as in try_read */
+        readiness_count(&ctx->stats.calls, 1);
+        n = sendmsg(slot->fd, &room.header, MSG_DONTWAIT | nxi_message_flags(op, slot));
+    } while (n < 0 && errno == EINTR);
+    if (n < 0 && full_for_good(ctx, slot, message))
+        return -EAGAIN;
+    if (n < 0)
+        return failed(ctx, slot, SLOT_BLOCKED_OUT);
+    for (uint32_t i = 0; i < message->iov_count; i++)
+        wanted += message->iov[i].iov_len;
     return wrote(ctx, slot, n, wanted);
 }
 
@@ -137,7 +192,7 @@ static int64_t try_accept(struct nx_ctx *ctx, struct nx_fd_slot *slot)
     nx_handle handle;
     int fd, tries = 0;
     do {
-        ctx->stats.calls++;
+        readiness_count(&ctx->stats.calls, 1);
         fd = accept4(slot->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     } while (fd < 0 && peer_gave_up(errno) && ++tries < ACCEPT_RETRIES);
     if (fd < 0)
@@ -157,7 +212,7 @@ int nxi_readiness_connect(struct nx_ctx *ctx, struct nx_fd_slot *slot, const str
     int len = nx_fds_to_sockaddr(addr, &sa);
     if (len < 0)
         return len;
-    ctx->stats.calls++;
+    readiness_count(&ctx->stats.calls, 1);
     if (connect(slot->fd, (struct sockaddr *)&sa, (socklen_t)len) == 0)
         return 0;
     return errno == EINTR ? -EINPROGRESS : -errno; /* interrupted, it goes on by itself */
@@ -189,6 +244,10 @@ int64_t nxi_readiness_try(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx
         return try_write(ctx, slot, op);
     case NX_OP_WRITEV:
         return try_writev(ctx, slot, op);
+    case NX_OP_RECVMSG:
+        return try_recvmsg(ctx, slot, op);
+    case NX_OP_SENDMSG:
+        return try_sendmsg(ctx, slot, op);
     case NX_OP_ACCEPT:
         return try_accept(ctx, slot);
     case NX_OP_CONNECT:
@@ -204,7 +263,7 @@ int nxi_readiness_level(struct nx_ctx *ctx, struct nx_fd_slot *slot, uint32_t wa
     int ready = 0;
 
     pfd.events = (short)((wanted & NX_READABLE ? POLLIN : 0) | (wanted & NX_WRITABLE ? POLLOUT : 0));
-    ctx->stats.calls++;
+    readiness_count(&ctx->stats.calls, 1);
     if (poll(&pfd, 1, 0) < 0)
         return errno == EINTR ? 0 : -errno;
     if (pfd.revents & POLLNVAL)
@@ -214,7 +273,7 @@ int nxi_readiness_level(struct nx_ctx *ctx, struct nx_fd_slot *slot, uint32_t wa
     if (pfd.revents & (POLLOUT | POLLHUP | POLLERR))
         ready |= (int)NX_WRITABLE;
     if (!ready)
-        ctx->stats.again++;
+        readiness_count(&ctx->stats.again, 1);
     return ready;
 }
 

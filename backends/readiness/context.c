@@ -213,30 +213,41 @@ static const struct {
                       "a system call per op, inline when there is room; regular files block"},
     [NX_OP_SHUTDOWN] = {NX_CAP_INLINE, NX_OP_NOWAIT, ""},
     [NX_OP_CLOSE] = {NX_CAP_INLINE, NX_OP_NOWAIT, "close(2) in the worker's thread: slow where SO_LINGER makes it so"},
-    [NX_OP_POLL] = {NX_CAP_NATIVE, NX_OP_NOWAIT, ""},
+    [NX_OP_POLL] = {NX_CAP_NATIVE, NX_OP_NOWAIT | NX_OP_MULTISHOT, ""},
+    [NX_OP_RECVMSG] = {NX_CAP_NATIVE, NX_OP_NOWAIT, "a system call per op, inline when something is there"},
+    [NX_OP_SENDMSG] = {NX_CAP_NATIVE, NX_OP_NOWAIT, "a system call per op, inline when there is room"},
+    [NX_OP_MEMBERSHIP] = {NX_CAP_INLINE, NX_OP_NOWAIT, ""},
 };
 
 int nx_readiness_capability(struct nx_driver *driver, uint32_t code, struct nx_capability *ret_capability)
 {
-    (void)driver;
     struct nx_capability capability = {.size = sizeof(capability), .level = NX_CAP_NO};
     const char *reason = "not an op that a readiness interface has";
-    if (code < NX_OP_COUNT) {
+    if (code >= NX_OP_OPEN && code <= NX_OP_MKDIR) {
+        reason = "done on the blocking pool";
+    } else if (code < NX_OP_COUNT) {
         capability.level = capabilities[code].level;
         capability.flags = capabilities[code].flags;
         reason = capabilities[code].reason;
+    }
+    if (code == NX_OP_POLL && (driver->poller_ops->flags & NX_POLLER_ONESHOT)) {
+        capability.flags &= ~NX_OP_MULTISHOT;
+        reason = "this poller reports levels: no edges by MULTISHOT";
     }
     snprintf(capability.reason, sizeof(capability.reason), "%s", reason);
     *ret_capability = capability;
     return 0;
 }
 
+/* Any thread may call this. */
 uint32_t nx_readiness_stats(struct nx_ctx *ctx, struct nx_stat *out, uint32_t max)
 {
+    const struct readiness_stats *stats = &ctx->stats;
+    const uint64_t entries = stats->calls + stats->waits + stats->watches + stats->unwatches;
     const struct nx_stat all[] = {
         {"watches", ctx->stats.watches}, {"unwatches", ctx->stats.unwatches}, {"waits", ctx->stats.waits},
         {"events", ctx->stats.events},   {"stale", ctx->stats.stale},         {"calls", ctx->stats.calls},
-        {"again", ctx->stats.again},     {"watched", ctx->watched},
+        {"again", ctx->stats.again},     {"watched", ctx->watched},           {"kernel_entries", entries},
     };
     uint32_t count = sizeof(all) / sizeof(all[0]);
     if (count > max)

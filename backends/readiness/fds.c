@@ -7,6 +7,7 @@
  * cpu away.
  */
 #include "fds.h"
+#include "datagram.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -275,7 +276,7 @@ int nx_fds_socket(struct nx_fd_table *table, uint32_t family, uint32_t type, uin
     int fd = socket(domain, os_type | SOCK_CLOEXEC | (nonblock ? SOCK_NONBLOCK : 0), 0);
     if (fd < 0)
         return -errno;
-    int r = nx_fds_add(table, fd, NX_FD_SOCKET, ret_handle);
+    int r = nx_fds_add(table, fd, NX_FD_SOCKET | (type == NX_SOCK_DGRAM ? NX_FD_DATAGRAM : 0), ret_handle);
     if (r < 0)
         close(fd);
     return r;
@@ -364,8 +365,15 @@ int nx_fds_option(struct nx_fd_table *table, nx_handle handle, uint32_t option, 
     case NX_OPTION_UNIX_MODE:
         return set_unix_mode(slot->fd, value);
     default:
-        return -ENOTSUP;
+        return nxi_datagram_option(slot->fd, option, value);
     }
+}
+
+int nx_fds_membership(struct nx_fd_table *table, const struct nx_op *op)
+{
+    struct nx_fd_slot *slot;
+    int r = own_socket(table, op->handle, &slot);
+    return r < 0 ? r : nxi_datagram_membership(slot->fd, op);
 }
 
 int nx_fds_name(struct nx_fd_table *table, nx_handle handle, uint32_t peer, struct nx_addr *ret_addr)
@@ -414,10 +422,14 @@ int nx_fds_import(struct nx_fd_table *table, int32_t fd, uint32_t flags, uint32_
         return nx_fds_add(table, fd, NX_FD_FOREIGN, ret_handle);
 
     uint32_t slot_flags = 0;
+    int type = 0;
     if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0)
         slot_flags = NX_FD_SOCKET | (listens ? NX_FD_LISTEN : 0);
     else if (errno != ENOTSOCK)
         slot_flags = NX_FD_SOCKET; /* a socket of a family without that option */
+    len = sizeof(type);
+    if (slot_flags && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_DGRAM)
+        slot_flags |= NX_FD_DATAGRAM;
     nx_handle handle;
     int r = nx_fds_add(table, fd, slot_flags, &handle);
     if (r < 0)

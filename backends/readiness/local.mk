@@ -1,7 +1,8 @@
 # backends/readiness/: turns readiness into completions for epoll, kqueue and any author's driver; it may use the host
 # table and sockets, and nothing of the core.
 readiness_sources = backends/readiness/adapter.c backends/readiness/adapter.h backends/readiness/calls.c \
-	backends/readiness/context.c backends/readiness/fds.c backends/readiness/fds.h
+	backends/readiness/context.c backends/readiness/datagram.c backends/readiness/datagram.h \
+	backends/readiness/fds.c backends/readiness/fds.h backends/readiness/message.c backends/readiness/message.h
 
 noinst_LTLIBRARIES += backends/libreadiness.la
 backends_libreadiness_la_SOURCES = $(readiness_sources)
