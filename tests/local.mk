@@ -23,10 +23,10 @@ CELL_LOG_COMPILER = $(SH_LOG_COMPILER) $(srcdir)/tests/conform/cell.sh
 LDADD = tests/lib/libnxt.la libnexus/libnexus-core.la backends/libreadiness.la $(CMOCKA_LIBS) -lm
 check_LTLIBRARIES += tests/lib/libnxt.la
 tests_lib_libnxt_la_SOURCES = tests/lib/audit.c tests/lib/child.c tests/lib/expect.c tests/lib/help.c \
-	tests/lib/net.c tests/lib/nxt.h tests/lib/nxt_net.h tests/lib/peer.c tests/lib/runner.c \
-	tests/lib/watchdog.c
+	tests/lib/net.c tests/lib/nxt.h tests/lib/nxt_chan.h tests/lib/nxt_net.h tests/lib/peer.c tests/lib/runner.c \
+	tests/lib/users.c tests/lib/watchdog.c
 
-script_tests = tests/build/format.sh tests/build/headers.sh tests/build/install.sh tests/build/man.sh \
+script_tests = tests/build/format.sh tests/build/headers.sh tests/build/install.sh tests/build/man.sh tests/build/pages.sh \
 	tests/build/plugins.sh tests/build/symbols.sh tests/model/run.sh tests/plugin/test_privileged.sh
 cmocka_tests = tests/unit/test_addr tests/unit/test_config tests/unit/test_env tests/unit/test_fds \
 	tests/unit/test_fiber tests/unit/test_histogram tests/unit/test_overflow tests/unit/test_readiness \
@@ -40,22 +40,31 @@ cmocka_tests += tests/unit/test_loader tests/unit/test_select
 script_tests += tests/plugin/test_info.sh
 endif
 # What holds on every driver and scheduler; a .cell names a pair.
-conform_programs = tests/conform/conform_accept tests/conform/conform_addr tests/conform/conform_cancel \
-	tests/conform/conform_cancel_io tests/conform/conform_fault tests/conform/conform_foreign \
-	tests/conform/conform_join tests/conform/conform_net tests/conform/conform_panic \
-	tests/conform/conform_runtime tests/conform/conform_sanity tests/conform/conform_sched \
-	tests/conform/conform_serve tests/conform/conform_share tests/conform/conform_signal \
-	tests/conform/conform_task tests/conform/conform_time tests/conform/conform_transfer
+conform_programs = tests/conform/conform_accept tests/conform/conform_account tests/conform/conform_addr \
+	tests/conform/conform_blocking tests/conform/conform_buffered tests/conform/conform_cancel \
+	tests/conform/conform_cancel_io tests/conform/conform_chan tests/conform/conform_chan_fuzz \
+	tests/conform/conform_chan_kinds tests/conform/conform_chan_use tests/conform/conform_copy \
+	tests/conform/conform_dump tests/conform/conform_fault tests/conform/conform_file tests/conform/conform_foreign \
+	tests/conform/conform_join tests/conform/conform_metrics tests/conform/conform_net tests/conform/conform_panic \
+	tests/conform/conform_pool tests/conform/conform_process tests/conform/conform_resolve tests/conform/conform_runtime tests/conform/conform_sanity \
+	tests/conform/conform_sched tests/conform/conform_scope tests/conform/conform_select tests/conform/conform_serve \
+	tests/conform/conform_share tests/conform/conform_signal tests/conform/conform_stall tests/conform/conform_sync \
+	tests/conform/conform_sync_order tests/conform/conform_sync_stress tests/conform/conform_task \
+	tests/conform/conform_time tests/conform/conform_transfer tests/conform/conform_udp tests/conform/conform_unix \
+	tests/conform/conform_until_signal tests/conform/conform_watch
 conform_cells = tests/conform/epoll-local.cell tests/conform/epoll-work_stealing.cell \
 	tests/conform/iouring-local.cell tests/conform/iouring-work_stealing.cell
 if HAVE_CMOCKA
 check_PROGRAMS += $(cmocka_tests) $(conform_programs) tests/plugin/privileged
 endif
-tests_unit_test_iouring_SOURCES = tests/unit/test_iouring.c backends/iouring/driver.c backends/iouring/flight.c \
-	backends/iouring/inline.c backends/iouring/probe.c backends/iouring/slots.c
+tests_unit_test_iouring_SOURCES = tests/unit/test_iouring.c backends/iouring/driver.c backends/iouring/files.c \
+	backends/iouring/flight.c \
+	backends/iouring/inline.c backends/iouring/message.c backends/iouring/probe.c backends/iouring/slots.c
 tests_unit_test_iouring_LDADD = $(URING_LIBS) $(LDADD)
 tests_unit_test_iouring_ladder_SOURCES = tests/unit/test_iouring_ladder.c backends/iouring/driver.c \
-	backends/iouring/flight.c backends/iouring/inline.c backends/iouring/probe.c backends/iouring/ring.c \
+	backends/iouring/files.c \
+	backends/iouring/flight.c backends/iouring/inline.c backends/iouring/message.c backends/iouring/probe.c \
+	backends/iouring/ring.c \
 	backends/iouring/slots.c
 tests_unit_test_iouring_ladder_LDADD = $(URING_LIBS) $(LDADD)
 tests_unit_test_readiness_SOURCES = tests/unit/test_readiness.c backends/epoll/driver.c
@@ -74,11 +83,19 @@ tests_plugin_samples_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -
 if ENOSYS_HOOKS
 script_tests += tests/conform/enosys.sh
 endif
-TESTS += $(script_tests)
+# The examples, each driven by clients of other people.
+example_tests = tests/examples/crawl.sh tests/examples/fetch.sh tests/examples/http.sh tests/examples/kv.sh tests/examples/pool_redis.sh \
+	tests/examples/proxy.sh \
+	tests/examples/tls.sh
+check_PROGRAMS += tests/examples/pool_redis
+tests_examples_pool_redis_CPPFLAGS = $(PUBLIC_CPPFLAGS)
+tests_examples_pool_redis_LDADD = libnexus/libnexus.la
+tests_examples_pool_redis_LDFLAGS = $(AM_LDFLAGS) -no-install
+TESTS += $(script_tests) $(example_tests)
 if HAVE_CMOCKA
 TESTS += $(cmocka_tests) $(conform_cells)
 endif
-EXTRA_DIST += tests/build/app.c tests/build/format.sh tests/build/headers.sh tests/build/install.sh \
+EXTRA_DIST += $(example_tests) tests/examples/lib.sh tests/build/pages.sh tests/build/app.c tests/build/format.sh tests/build/headers.sh tests/build/install.sh \
 	tests/build/man.sh tests/build/plugins.sh tests/build/symbols.sh tests/conform/cell.sh \
 	tests/conform/enosys.sh tests/conform/epoll-local.cell tests/conform/epoll-work_stealing.cell \
 	tests/conform/iouring-local.cell tests/conform/iouring-work_stealing.cell tests/fuzz/fuzz_timer.c \
@@ -90,3 +107,11 @@ check-local:
 if !HAVE_CMOCKA
 	@echo "make check needs cmocka 1.1.5 or newer (Debian: libcmocka-dev); configure did not find it" >&2; exit 1
 endif
+
+# The books of select and cancel over a million operations in each cell; NXT_SEED repeats a run.
+NXT_ROUNDS = 1000000
+.PHONY: check-long
+check-long: all tests/conform/conform_account
+	@set -e; for cell in $(conform_cells); do $(AM_TESTS_ENVIRONMENT) \
+	NXT_ROUNDS=$(NXT_ROUNDS) NXT_SECONDS=1800 $(SHELL) $(srcdir)/tests/conform/cell.sh $(srcdir)/$$cell \
+	tests/conform/conform_account; done

@@ -48,4 +48,19 @@ END
 $CC -shared -fPIC "$work/x.c" -o "$work/x.so" $($PKG_CONFIG --cflags --libs nexus-driver)
 taken=$($NM -D --undefined-only "$work/x.so" | awk '$2 ~ /^nxi?_/ { print $2 }')
 [ -z "$taken" ] || { echo "libnexus-readiness.a needs: $taken"; status=1; }
+
+# "man nx_spawn" works for every function.
+pages=$(find "$work/root" -path '*/man3/nexus-task.3')
+pages=${pages%/man3/nexus-task.3}
+for name in $(sed -n 's/^ *\(nx_[a-z0-9_]*\);.*/\1/p' "$srcdir/libnexus/libnexus.map") NX_CASE_RECV; do
+    page=$(sed -n 's/^\.so //p' "$pages/man3/$name.3" 2>/dev/null) && [ -n "$page" ] && grep -q "^\.Nm $name" "$pages/$page" ||
+        { echo "$name(3) is not installed"; status=1; }
+done
+if command -v man >/dev/null; then
+    LC_ALL=C man -M "$pages" nx_spawn 2>&1 </dev/null | grep -q 'NEXUS-TASK(3)' || { echo "man nx_spawn: no page"; status=1; }
+fi
+
+MAKEFLAGS= $MAKE -C "$NXT_BUILD" uninstall DESTDIR="$work/root" >"$work/log" 2>&1 || { cat "$work/log"; status=1; }
+left=$(find "$work/root" ! -type d)
+[ -z "$left" ] || { echo "make uninstall leaves:" $left; status=1; }
 exit $status

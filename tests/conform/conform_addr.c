@@ -237,13 +237,14 @@ NXT_TASK_TEST(an_ipv6_listener_takes_ipv4_unless_told_not_to)
 
 NXT_TASK_TEST(text_that_is_no_address_is_refused_by_all_who_take_one)
 {
-    static const char *const bad[] = {"", "localhost:80", "127.0.0.1", "127.0.0.1:65536", "[::1]", "unix:", "unix:@"};
+    static const char *const bad[] = {"", "local host:80", "127.0.0.1", "127.0.0.1:65536", "[::1]", "unix:", "unix:@"};
     nx_listener *listener = (nx_listener *)&listener;
     nx_stream *stream = (nx_stream *)&stream;
     for (size_t i = 0; i < NXT_COUNT(bad); i++) {
         nxt_expect_eq(nx_listen(bad[i], NULL, &listener), -EINVAL);
         nxt_expect_eq(nx_connect(bad[i], NULL, &stream, NX_FOREVER), -EINVAL);
     }
+    nxt_expect_eq(nx_listen("localhost:80", NULL, &listener), -EINVAL);
     nxt_expect_eq(nx_listen(NULL, NULL, &listener), -EINVAL);
     nxt_expect_eq(nx_connect(NULL, NULL, &stream, NX_FOREVER), -EINVAL);
     nxt_expect(listener == (nx_listener *)&listener && stream == (nx_stream *)&stream);

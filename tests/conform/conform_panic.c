@@ -1,4 +1,5 @@
 /* conform_panic.c: tasks that end for a bug: nx_panic, and a stack that was too small. */
+#include "core.h"
 #include "nxt.h"
 #include <signal.h>
 #include <stdio.h>
@@ -179,6 +180,21 @@ NXT_TASK_TEST(only_a_task_that_panicked_has_a_message, .on_panic = NX_PANIC_ISOL
     nx_yield();
     nxt_expect_eq(nx_join_message(task, message, sizeof(message)), -EINVAL);
     nxt_expect_eq(nx_join(task, NULL, NX_FOREVER), 0);
+}
+
+NXT_TASK_TEST(a_panic_whose_message_found_no_memory_says_so, .on_panic = NX_PANIC_ISOLATE)
+{
+    char message[32] = "";
+    uint64_t ctl;
+    nx_task id = nx_spawn(panic_at_once, NULL);
+    nxt_expect_eq(nx_join(id, NULL, NX_FOREVER), -NX_EPANIC);
+    struct nxi_task *task = nxi_task_find(id, &ctl);
+    nxt_require(task && task->cold && task->cold->message);
+    nxi_free(task->cold->message, strlen(task->cold->message) + 1);
+    task->cold->message = NULL;
+    nxt_expect_eq(nx_join_message(id, message, sizeof(message)), 12);
+    nxt_expect_str(message, "message lost");
+    nxt_expect_eq(nx_detach(id), 0);
 }
 
 static intptr_t join_panicked(void *arg)

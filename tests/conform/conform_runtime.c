@@ -420,13 +420,36 @@ static void expect_refused(int result, const char *part, nx_runtime_options opti
 NXT_TEST(create_says_what_is_wrong_with_its_options)
 {
     REFUSED(-EINVAL, "256", .workers = 257, .pin = NX_PIN_WORKERS);
-    REFUSED(-EINVAL, "grace_ns", .grace_ns = -1);
-    REFUSED(-EINVAL, "stack_size", .stack_size = SIZE_MAX / 4);
-    REFUSED(-EINVAL, "on_panic", .on_panic = (enum nx_panic_policy)9);
-    REFUSED(-EINVAL, "pin", .pin = 64);
-    REFUSED(-EINVAL, "flags", .flags = 64);
-    REFUSED(-EINVAL, "options.cpus=first", .cpus = "first", .pin = NX_PIN_WORKERS);
+    REFUSED(-EINVAL, "options.grace_ns is -1; ", .grace_ns = -1);
+    REFUSED(-EINVAL, "options.stack_size is 67108865; the most is 67108864", .stack_size = (64u << 20) + 1);
+    REFUSED(-EINVAL, "options.on_panic is 9; ", .on_panic = (enum nx_panic_policy)9);
+    REFUSED(-EINVAL, "options.pin is 0x41; no NX_PIN_... is 0x40", .pin = NX_PIN_BACKEND | 64);
+    REFUSED(-EINVAL, "options.flags is 0x41; this libnexus has no flag 0x40", .flags = NX_NO_SIGSEGV | 64);
+    REFUSED(-EINVAL, "options.cpus=first: \"auto\"", .cpus = "first", .pin = NX_PIN_WORKERS);
+    REFUSED(-EINVAL, "options.cpus=65535: there is no cpu 65535, or", .cpus = "65535", .pin = NX_PIN_WORKERS);
     nxt_expect_eq(nx_runtime_create(NULL, NULL), -EINVAL);
+}
+
+/* As a program does that was compiled against a later version, and sets what is new in it. */
+NXT_TEST(create_says_that_it_does_not_know_all_options)
+{
+    struct {
+        nx_runtime_options known;
+        uint64_t later;
+    } newer = {.known = {.size = sizeof(newer), .error = error_text, .error_size = sizeof(error_text)}, .later = 1};
+    nx_runtime *const untouched = (nx_runtime *)&error_text, *runtime = untouched;
+    char size[64];
+    error_text[0] = '\0';
+    nxt_expect_eq(nx_runtime_create(&newer.known, &runtime), -EINVAL);
+    snprintf(size, sizeof(size), "options.size is %zu: ", sizeof(newer));
+    nxt_expect_contains(error_text, size);
+    nxt_expect(runtime == untouched);
+    error_text[0] = '\0';
+    newer.known.size = SIZE_MAX; /* nothing of it can be meant, so error isn't either */
+    nxt_expect_eq(nx_runtime_create(&newer.known, &runtime), -EINVAL);
+    newer.known.size = 0;
+    nxt_expect_eq(nx_runtime_create(&newer.known, &runtime), -EINVAL);
+    nxt_expect_str(error_text, "");
 }
 
 NXT_TEST(create_says_which_plugin_is_unknown)

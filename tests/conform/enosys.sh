@@ -33,6 +33,9 @@ topics_of() {
     nx_serve) echo serve ;;
     nx_signal_wait) echo signal ;;
     nx_addr_*) echo addr net ;;
+    nx_udp_*) echo udp ;;
+    nx_watch_*) echo watch ;;
+    nx_pair | nx_pipe | nx_stream_*_fds) echo unix ;;
     nx_stream_* | nx_fd_wait) echo foreign net ;;
     nx_accept | nx_listen*) echo accept net ;;
     *) echo transfer net ;;

@@ -45,10 +45,10 @@ claim() {
 
 run 0 info
 claim every_plugin_has_a_line_with_its_state \
-    "^driver +better +0\.1 +20 +chosen +$folder/better\.so$" \
-    "^driver +good +0\.1 +10 +usable +$folder/good\.so$" \
-    "^driver +denied +0\.1 +90 +unusable +$folder/denied\.so: sample_setup\(2\): EPERM \(the system forbids samples\)\. Set " \
-    "^driver +newer_minor +0\.2 +10 +refused +$folder/newer_minor\.so: it was built for plugin ABI 0\.2" \
+    "^backend +better +0\.1 +20 +chosen +$folder/better\.so$" \
+    "^backend +good +0\.1 +10 +usable +$folder/good\.so$" \
+    "^backend +denied +0\.1 +90 +unusable +$folder/denied\.so: sample_setup\(2\): EPERM \(the .*\)\. Set" \
+    "^backend +newer_minor +0\.2 +10 +refused +$folder/newer_minor\.so: it was built for plugin ABI 0\.2" \
     "^unknown +renamed +- +- +refused +$folder/renamed\.so: it has no symbol nexus_plugin_renamed" \
     "^scheduler +fair +0\.1 +10 +chosen " \
     "^backend +better " "^scheduler +fair "
@@ -65,7 +65,7 @@ claim strict_choice_that_cannot_run_fails_with_the_remedy '^  denied: sample_set
 NEXUS_BACKEND=denied,good
 run 0 info
 claim fallback_within_a_list_warns \
-    '^nexus: denied not used: .*\. Using good \(the next in the list\)\.$' '^driver +good +.* chosen '
+    '^nexus: denied not used: .*\. Using good \(the next in the list\)\.$' '^backend +good +.* chosen '
 
 NEXUS_BACKEND=bettre
 run 1 info
@@ -84,7 +84,7 @@ claim other_peoples_values_are_never_printed
 unset NEXUS_BAKCEND
 
 run 0 info --caps
-claim capabilities_name_the_driver_that_would_not_open '^better: ENOSYS' '^denied: sample_setup\(2\): EPERM'
+claim capabilities_name_the_backend_that_would_not_open '^better: ENOSYS' '^denied: sample_setup\(2\): EPERM'
 
 NEXUS_BACKEND=good:entries=5:label=a%2Cb
 run 0 info --json --why --env
@@ -103,15 +103,26 @@ NEXUS_BACKEND=good
 
 NEXUS_PLUGIN_PATH=plugins
 run 1 info
-claim relative_plugin_path_is_an_error "NEXUS_PLUGIN_PATH: 'plugins' begins with a relative path"
+claim relative_plugin_path_is_an_error "^nexus: NEXUS_PLUGIN_PATH: 'plugins' begins with a relative path"
 NEXUS_PLUGIN_PATH=$folder
 
 run 2 inof
-claim unknown_command_is_answered_with_the_nearest "there is no command 'inof': did you mean 'info'\?"
+claim unknown_command_is_answered_with_the_nearest \
+    "^nexus: there is no command 'inof' \(did you mean 'info'\?\); nexus --help lists them$"
 run 2
 claim no_command_is_wrong_usage '^usage: nexus COMMAND'
+run 2 nothing
+claim unlike_any_command_none_is_guessed "^nexus: there is no command 'nothing'; nexus --help lists them$"
 run 2 info --nothing
-claim unknown_option_is_wrong_usage '^usage: nexus info'
+claim unknown_option_is_wrong_usage "^nexus info: there is no option '--nothing'$" '^usage: nexus info'
+run 2 info --whyy
+claim unknown_option_is_answered_with_the_nearest "^nexus info: there is no option '--whyy' \(did you mean '--why'\?\)$"
+run 2 info -x
+claim unknown_letter_is_named "^nexus info: there is no option '-x'$"
+run 2 info --json=1
+claim value_nobody_asked_for_is_refused "^nexus info: '--json=1': this option takes no value$"
+run 2 --versoin
+claim unknown_option_of_the_program_is_answered_with_the_nearest "no option '--versoin' \(did you mean '--version'\?\)$"
 run 2 info extra
 claim stray_argument_is_wrong_usage "unexpected 'extra'"
 run 0 --help

@@ -87,6 +87,22 @@ static void slips_are_reported_with_the_right_name_and_never_the_value(void **st
     assert_null(strstr(warned, "secret"));
 }
 
+static void other_words_for_the_same_are_reported(void **state)
+{
+    (void)state;
+    setenv("NEXUS_SCHEDULER", "secret", 1);
+    setenv("NEXUS_DRIVER", "secret", 1);
+    setenv("NEXUS_THREADS", "secret", 1);
+    setenv("NEXUS_THREAD", "secret", 1);
+    nxi_env_warn_near_misses(warn, warned);
+    assert_int_equal(warned_count, 4);
+    assert_non_null(strstr(warned, "NEXUS_SCHEDULER has no meaning: did you mean NEXUS_SCHED?\n"));
+    assert_non_null(strstr(warned, "NEXUS_DRIVER has no meaning: did you mean NEXUS_BACKEND?\n"));
+    assert_non_null(strstr(warned, "NEXUS_THREADS has no meaning: did you mean NEXUS_WORKERS?\n"));
+    assert_non_null(strstr(warned, "NEXUS_THREAD has no meaning: did you mean NEXUS_WORKERS?\n"));
+    assert_null(strstr(warned, "secret"));
+}
+
 static void right_names_and_other_peoples_are_left_alone(void **state)
 {
     (void)state;
@@ -116,6 +132,7 @@ int main(void)
         cmocka_unit_test_setup(every_variable_of_the_table_reaches_its_field, clean),
         cmocka_unit_test_setup(unset_and_empty_are_the_same, clean),
         cmocka_unit_test_setup(slips_are_reported_with_the_right_name_and_never_the_value, clean),
+        cmocka_unit_test_setup(other_words_for_the_same_are_reported, clean),
         cmocka_unit_test_setup(right_names_and_other_peoples_are_left_alone, clean),
         cmocka_unit_test_setup(control_characters_of_a_name_are_not_printed, clean),
     };

@@ -122,10 +122,10 @@ static void bad_structs_are_refused_with_a_sentence(void **state)
     refused(nxt_sample("long_struct.so"), -ENOEXEC, "struct nx_plugin says 4096 bytes");
     refused(nxt_sample("tiny.so"), -ENOEXEC, "is no struct nx_plugin");
     refused(nxt_sample("unknown_kind.so"), -ENOEXEC, "unknown kind 9");
-    refused(nxt_sample("a_layer.so"), -ENOEXEC, "it is a layer, not a driver");
+    refused(nxt_sample("a_layer.so"), -ENOEXEC, "it is a layer, not a backend");
     refused_as(nxt_sample("a_layer.so"), 0, -ENOEXEC, "layers are reserved");
-    refused(nxt_sample("fair.so"), -ENOEXEC, "it is a scheduler, not a driver");
-    refused_as(nxt_sample("good.so"), NX_PLUGIN_SCHEDULER, -ENOEXEC, "it is a driver, not a scheduler");
+    refused(nxt_sample("fair.so"), -ENOEXEC, "it is a scheduler, not a backend");
+    refused_as(nxt_sample("good.so"), NX_PLUGIN_SCHEDULER, -ENOEXEC, "it is a backend, not a scheduler");
     refused(nxt_sample("no_name.so"), -ENOEXEC, "the name it gives itself");
     refused(nxt_sample("misnamed.so"), -ENOEXEC, "calls itself 'somebody', so its file must be called somebody.so");
     refused(nxt_sample("no_table.so"), -ENOEXEC, "no table");

@@ -106,32 +106,39 @@ static void once_close(struct nx_poller *poller)
     poller->host->free(poller, sizeof(*poller));
 }
 
+/* The watch of a descriptor, in poll's list or passed over by it; poller->count: there is none. */
+static uint32_t find_watch(const struct nx_poller *poller, int32_t fd)
+{
+    uint32_t i = 0;
+    while (i < poller->count && poller->fds[i].fd != fd && poller->fds[i].fd != ~fd)
+        i++;
+    return i;
+}
+
 static int once_watch(struct nx_poller *poller, int32_t fd, uint32_t events, uint64_t token)
 {
     short wanted = (short)((events & NX_READY_IN ? POLLIN : 0) | (events & NX_READY_OUT ? POLLOUT : 0));
-    for (uint32_t i = 0; i < poller->count; i++)
-        if (poller->fds[i].fd == fd || poller->fds[i].fd == ~fd) {
-            if (poller->tokens[i] != token)
-                return -EEXIST;
-            poller->fds[i].fd = fd;
-            poller->fds[i].events |= wanted;
-            return 0;
-        }
-    if (poller->count == POLLER_MAX)
+    uint32_t i = find_watch(poller, fd);
+    if (i == POLLER_MAX)
         return -ENOSPC;
-    poller->fds[poller->count] = (struct pollfd){.fd = fd, .events = wanted};
-    poller->tokens[poller->count++] = token;
+    if (i < poller->count && poller->tokens[i] != token)
+        return -EEXIST;
+    if (i == poller->count) {
+        poller->fds[i].events = 0;
+        poller->tokens[poller->count++] = token;
+    }
+    poller->fds[i].fd = fd;
+    poller->fds[i].events |= wanted;
     return 0;
 }
 
 static void once_unwatch(struct nx_poller *poller, int32_t fd)
 {
-    for (uint32_t i = 0; i < poller->count; i++)
-        if (poller->fds[i].fd == fd || poller->fds[i].fd == ~fd) {
-            poller->fds[i] = poller->fds[--poller->count];
-            poller->tokens[i] = poller->tokens[poller->count];
-            return;
-        }
+    uint32_t i = find_watch(poller, fd);
+    if (i == poller->count)
+        return;
+    poller->fds[i] = poller->fds[--poller->count];
+    poller->tokens[i] = poller->tokens[poller->count];
 }
 
 static uint32_t once_wait(struct nx_poller *poller, struct nx_ready_event *out, uint32_t max, nx_time until)
@@ -1484,6 +1491,139 @@ static void a_handle_moves_between_workers_with_release(void **state)
     close(client);
 }
 
+/* ---- messages and edges ---- */
+
+static struct nx_message message_of(struct iovec *iov, struct nx_addr *addr, int32_t *fds, uint32_t fd_count)
+{
+    return (struct nx_message){.iov = iov, .iov_count = 1, .addr = addr, .fds = fds, .fd_count = fd_count};
+}
+
+static nx_handle udp_socket(struct fixture *f, struct nx_addr *ret_addr)
+{
+    nx_handle handle = 0;
+    struct nx_addr addr = {.family = NX_AF_INET, .len = 4, .data = {127, 0, 0, 1}};
+    assert_int_equal(f->ops->socket(f->ctx, NX_AF_INET, NX_SOCK_DGRAM, &handle), 0);
+    assert_int_equal(f->ops->bind(f->ctx, handle, &addr), 0);
+    assert_int_equal(f->ops->name(f->ctx, handle, 0, ret_addr), 0);
+    return handle;
+}
+
+static void a_datagram_has_an_address_and_its_real_length(void **state)
+{
+    struct fixture *f = *state;
+    struct nx_addr addrs[2], from = {0};
+    char buf[4];
+    nx_handle one = udp_socket(f, &addrs[0]), other = udp_socket(f, &addrs[1]);
+    struct iovec in = {buf, sizeof(buf)}, out = {(char[]){"datagram"}, 8}, none = {NULL, 0};
+    struct nx_message received = message_of(&in, &from, NULL, 0), sent = message_of(&out, &addrs[1], NULL, 0);
+    struct nx_op recv_op = make_op(NX_OP_RECVMSG, other, &received, 0);
+    submit_pending(f, &recv_op);
+    struct nx_op send_op = make_op(NX_OP_SENDMSG, one, &sent, 0);
+    send_op.flags = NX_OP_NOWAIT;
+    assert_int_equal(submit_inline(f, &send_op), 8);
+    assert_int_equal(await(f, &recv_op), 8);
+    assert_memory_equal(buf, "data", 4);
+    assert_int_equal(received.flags, NX_MESSAGE_CUT);
+    assert_int_equal(from.port, addrs[0].port);
+
+    sent = message_of(&none, NULL, NULL, 0); /* by the address of a connect, one of no bytes */
+    struct nx_op op = make_op(NX_OP_CONNECT, one, &addrs[1], 0);
+    assert_int_equal(submit_inline(f, &op), 0);
+    received = message_of(&in, &from, NULL, 0);
+    recv_op = make_op(NX_OP_RECVMSG, other, &received, 0);
+    submit_pending(f, &recv_op);
+    send_op = make_op(NX_OP_SENDMSG, one, &sent, 0);
+    send_op.flags = NX_OP_NOWAIT;
+    assert_int_equal(submit_inline(f, &send_op), 0);
+    assert_int_equal(await(f, &recv_op), 0);
+    assert_int_equal(received.flags, 0);
+
+    recv_op = make_op(NX_OP_RECVMSG, other, &received, 0);
+    submit_pending(f, &recv_op);
+    f->ops->cancel(f->ctx, &recv_op);
+    assert_int_equal(await(f, &recv_op), -ECANCELED);
+    op = make_op(NX_OP_MEMBERSHIP, other, &addrs[0], 0);
+    op.arg = 1;
+    assert_int_equal(submit_inline(f, &op), -EINVAL); /* no group */
+    received.fd_count = NX_FDS_MAX + 1;
+    op = make_op(NX_OP_RECVMSG, other, &received, 0);
+    op.flags = NX_OP_NOWAIT;
+    assert_int_equal(submit_inline(f, &op), -EINVAL);
+    close_handle(f, one);
+    close_handle(f, other);
+}
+
+static void descriptors_come_with_a_message_and_surplus_ones_are_closed(void **state)
+{
+    struct fixture *f = *state;
+    int pair[2], fds[2];
+    char buf[4];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    nx_handle one = import(f, pair[0], 0), other = import(f, pair[1], 0);
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    int before = open_fd_count();
+    for (uint32_t room = 0; room < 3; room++) {
+        int32_t came[2], sent_fds[2] = {fds[0], fds[1]};
+        struct iovec in = {buf, sizeof(buf)}, out = {(char[]){"xy"}, 2};
+        struct nx_message received = message_of(&in, NULL, came, room), sent = message_of(&out, NULL, sent_fds, 2);
+        struct nx_op recv_op = make_op(NX_OP_RECVMSG, other, &received, 0);
+        submit_pending(f, &recv_op);
+        struct nx_op send_op = make_op(NX_OP_SENDMSG, one, &sent, 0);
+        send_op.flags = NX_OP_NOWAIT;
+        assert_int_equal(submit_inline(f, &send_op), 2);
+        assert_int_equal(await(f, &recv_op), 2);
+        assert_int_equal(received.fd_count, room);
+        assert_int_equal(received.flags, room < 2 ? NX_MESSAGE_FDS_CUT : 0);
+        assert_int_equal(open_fd_count(), before + (int)room);
+        for (uint32_t i = 0; i < room; i++) {
+            assert_int_equal(fcntl(came[i], F_GETFD), FD_CLOEXEC);
+            close(came[i]);
+        }
+    }
+    close_handle(f, one);
+    close_handle(f, other);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+static void a_multishot_poll_reports_edges(void **state)
+{
+    struct fixture *f = *state;
+    int fds[2];
+    char byte;
+    nx_handle in = 0;
+    struct nx_capability capability;
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    assert_int_equal(f->ops->import_fd(f->ctx, fds[0], NX_IMPORT_FOREIGN, &in), 0);
+    assert_int_equal(f->ops->capability(f->driver, NX_OP_POLL, &capability), 0);
+    struct nx_op op = make_op(NX_OP_POLL, in, NULL, 0);
+    op.arg = NX_READABLE;
+    op.flags = NX_OP_MULTISHOT;
+    if (capability.flags & NX_OP_MULTISHOT) {
+        assert_int_equal(write(fds[1], "x", 1), 1);
+        submit_pending(f, &op);
+        for (int i = 0; i < 3; i++) { /* as it is, then each change */
+            struct nx_completion completion = next_completion(f);
+            assert_ptr_equal(completion.op, &op);
+            assert_int_equal(completion.flags, NX_COMPLETION_MORE);
+            assert_int_equal(completion.result, NX_READABLE);
+            assert_quiet(f); /* unread */
+            assert_int_equal(read(fds[0], &byte, 1), 1);
+            if (i < 2)
+                assert_int_equal(write(fds[1], "x", 1), 1);
+        }
+        f->ops->cancel(f->ctx, &op);
+        assert_int_equal(await(f, &op), -ECANCELED);
+    } else {
+        assert_int_equal(submit_inline(f, &op), -ENOTSUP);
+    }
+    op = make_op(NX_OP_CLOSE, in, NULL, 0);
+    op.arg = NX_CLOSE_KEEP;
+    assert_int_equal(submit_inline(f, &op), 0);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 /* ---- the rest of the table ---- */
 
 static void what_the_driver_does_not_know_it_says(void **state)
@@ -1504,8 +1644,11 @@ static void what_the_driver_does_not_know_it_says(void **state)
     assert_int_equal(submit_inline(f, &op), -ENOTSUP);
     for (uint32_t code = 0; code < NX_OP_COUNT; code++) {
         assert_int_equal(f->ops->capability(f->driver, code, &capability), 0);
-        assert_int_not_equal(capability.level, NX_CAP_NO);
-        assert_int_equal((capability.flags & NX_OP_MULTISHOT) != 0, code == NX_OP_ACCEPT);
+        bool on_files = code >= NX_OP_OPEN && code <= NX_OP_MKDIR; /* never ready or not: others' work */
+        assert_int_equal(capability.level == NX_CAP_NO, on_files);
+        assert_true(!on_files || strlen(capability.reason) > 0);
+        assert_int_equal((capability.flags & NX_OP_MULTISHOT) != 0,
+                         code == NX_OP_ACCEPT || (code == NX_OP_POLL && f->kind != ONCE));
     }
     assert_int_equal(f->ops->capability(f->driver, NX_OP_COUNT, &capability), 0);
     assert_int_equal(capability.level, NX_CAP_NO);
@@ -1613,6 +1756,9 @@ int main(void)
         EACH(a_wake_after_arm_ends_the_wait),
         EACH(no_wake_of_another_thread_is_ever_lost),
         EACH(a_handle_moves_between_workers_with_release),
+        EACH(a_datagram_has_an_address_and_its_real_length),
+        EACH(descriptors_come_with_a_message_and_surplus_ones_are_closed),
+        EACH(a_multishot_poll_reports_edges),
         EACH(what_the_driver_does_not_know_it_says),
         EACH(a_forked_child_keeps_none_of_the_descriptors),
         EACH(without_descriptors_left_probe_and_open_say_why),

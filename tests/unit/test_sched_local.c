@@ -1,14 +1,7 @@
 /* The scheduler `local`, by its table alone. */
 #include "sched_host.h"
 
-#include <errno.h>
-#include <nexus/plugin.h>
 #include <nexus/task.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
 
 extern const struct nx_plugin nexus_plugin_local;
 
@@ -16,49 +9,26 @@ static const struct nx_sched_ops *ops;
 
 static struct nx_sched *opened(uint32_t workers)
 {
-    struct nx_reason reason = {0};
-    struct nx_sched *sched = NULL;
-
-    nxt_live_bytes = 0;
-    assert_int_equal(ops->open(&nxt_host, NULL, workers, &sched, &reason), 0);
-    return sched;
+    return nxt_sched_open(ops, workers);
 }
 
 static void closed(struct nx_sched *sched)
 {
-    ops->close(sched);
-    assert_int_equal(nxt_live_bytes, 0);
+    nxt_sched_close(ops, sched);
 }
 
 static void table_says_what_it_is(void **state)
 {
     (void)state;
-    assert_int_equal(nexus_plugin_local.magic, NX_PLUGIN_MAGIC);
-    assert_int_equal(nexus_plugin_local.size, sizeof(struct nx_plugin));
-    assert_int_equal(nexus_plugin_local.kind, NX_PLUGIN_SCHEDULER);
-    assert_string_equal(nexus_plugin_local.name, "local");
-    assert_int_equal(nexus_plugin_local.priority, 80);
-    assert_int_equal(ops->size, sizeof(struct nx_sched_ops));
+    nxt_sched_says_what_it_is(&nexus_plugin_local, "local", 80);
     assert_null(ops->steal);
     assert_null(ops->inject);
 }
 
 static void open_that_fails_says_why_and_leaves_nothing(void **state)
 {
-    struct nx_sched *const untouched = (struct nx_sched *)&nxt_host;
-    struct nx_sched *sched = untouched;
-    struct nx_reason reason = {0};
-
     (void)state;
-    nxt_alloc_fails = 1;
-    assert_int_equal(ops->open(&nxt_host, NULL, 2, &sched, &reason), -ENOMEM);
-    nxt_alloc_fails = 0;
-    assert_int_equal(reason.error, ENOMEM);
-    assert_true(reason.call[0] != 0 && reason.text[0] != 0);
-    assert_int_equal(ops->open(&nxt_host, NULL, 0, &sched, &reason), -EINVAL);
-    assert_ptr_equal(sched, untouched);
-    ops->close(NULL);
-    assert_int_equal(nxt_live_bytes, 0);
+    nxt_sched_open_fails_clean(ops);
 }
 
 static void one_priority_is_first_in_first_out(void **state)

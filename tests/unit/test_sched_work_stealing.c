@@ -1,18 +1,11 @@
 /* The scheduler `work_stealing`, by its table alone: policy on one thread, then exactly-once on many. */
 #include "sched_host.h"
 
-#include <errno.h>
-#include <nexus/plugin.h>
 #include <nexus/task.h>
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
 #include <time.h>
-
-#include <cmocka.h>
 
 #define RING 256u
 #define SHARED_INTERVAL 61u
@@ -23,18 +16,12 @@ static const struct nx_sched_ops *ops;
 
 static struct nx_sched *opened(uint32_t workers)
 {
-    struct nx_reason reason = {0};
-    struct nx_sched *sched = NULL;
-
-    nxt_live_bytes = 0;
-    assert_int_equal(ops->open(&nxt_host, NULL, workers, &sched, &reason), 0);
-    return sched;
+    return nxt_sched_open(ops, workers);
 }
 
 static void closed(struct nx_sched *sched)
 {
-    ops->close(sched);
-    assert_int_equal(nxt_live_bytes, 0);
+    nxt_sched_close(ops, sched);
 }
 
 /* To the ring, not by way of the newest slot. */
@@ -57,28 +44,13 @@ static uint32_t drain(struct nx_sched *sched, uint32_t worker)
 static void table_says_what_it_is(void **state)
 {
     (void)state;
-    assert_int_equal(nexus_plugin_work_stealing.magic, NX_PLUGIN_MAGIC);
-    assert_int_equal(nexus_plugin_work_stealing.kind, NX_PLUGIN_SCHEDULER);
-    assert_string_equal(nexus_plugin_work_stealing.name, "work_stealing");
-    assert_int_equal(nexus_plugin_work_stealing.priority, 50);
-    assert_int_equal(ops->size, sizeof(struct nx_sched_ops));
+    nxt_sched_says_what_it_is(&nexus_plugin_work_stealing, "work_stealing", 50);
 }
 
 static void open_that_fails_says_why_and_leaves_nothing(void **state)
 {
-    struct nx_sched *const untouched = (struct nx_sched *)&nxt_host;
-    struct nx_sched *sched = untouched;
-    struct nx_reason reason = {0};
-
     (void)state;
-    nxt_alloc_fails = 1;
-    assert_int_equal(ops->open(&nxt_host, NULL, 2, &sched, &reason), -ENOMEM);
-    nxt_alloc_fails = 0;
-    assert_int_equal(reason.error, ENOMEM);
-    assert_int_equal(ops->open(&nxt_host, NULL, 0, &sched, &reason), -EINVAL);
-    assert_ptr_equal(sched, untouched);
-    ops->close(NULL);
-    assert_int_equal(nxt_live_bytes, 0);
+    nxt_sched_open_fails_clean(ops);
 }
 
 static void only_stealable_work_asks_for_a_wake(void **state)

@@ -428,6 +428,20 @@ static void nothing_to_choose_from_is_an_error(void **state)
     fails(-ENOENT, "NEXUS_BACKEND is not set: there is no backend to choose from");
 }
 
+static void wrong_directories_are_not_blamed_on_the_list(void **state)
+{
+    static const char *const values[] = {NULL, "good", "auto", "good,better", "^good"};
+
+    (void)state;
+    request.plugin_path = "plugins";
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        request.env_value = values[i];
+        fails(-EINVAL, "NEXUS_PLUGIN_PATH: 'plugins' begins with a relative path");
+        assert_ptr_equal(strstr(error, "NEXUS_"), error);
+        assert_null(strstr(error, "NEXUS_BACKEND"));
+    }
+}
+
 static void caret_excludes(void **state)
 {
     (void)state;
@@ -444,7 +458,7 @@ static void caret_excludes(void **state)
     fails(-ENOENT, "there is no other backend to choose from");
 }
 
-static void domain_that_is_not_offered_is_unavailable(void **state)
+static void domain_that_is_not_offered_is_passed_over_unless_named(void **state)
 {
     (void)state;
     put("files");
@@ -452,7 +466,7 @@ static void domain_that_is_not_offered_is_unavailable(void **state)
     request.domains = NX_DOMAIN_FILES;
     request.variable = "NEXUS_BACKEND_FILE";
     request.env_value = "better";
-    fails(-ENOTSUP, "NEXUS_BACKEND_FILE=better: better can't be used: it offers no files");
+    chooses("better"); /* asked for by name, it means files without a driver's help */
     request.env_value = NULL;
     chooses("files");
     request.domains = NX_DOMAIN_NETWORK;
@@ -572,8 +586,9 @@ int main(void)
         CASE(unset_chooses_by_priority_then_name_in_silence),
         CASE(empty_is_unset),
         CASE(nothing_to_choose_from_is_an_error),
+        CASE(wrong_directories_are_not_blamed_on_the_list),
         CASE(caret_excludes),
-        CASE(domain_that_is_not_offered_is_unavailable),
+        CASE(domain_that_is_not_offered_is_passed_over_unless_named),
         CASE(environment_wins_over_the_program),
         CASE(pin_wins_over_the_environment_and_says_so),
         CASE(reason_is_read_within_its_bounds),
