@@ -44,28 +44,27 @@ conform_programs = tests/conform/conform_accept tests/conform/conform_account te
 	tests/conform/conform_blocking tests/conform/conform_buffered tests/conform/conform_cancel \
 	tests/conform/conform_cancel_io tests/conform/conform_chan tests/conform/conform_chan_fuzz \
 	tests/conform/conform_chan_kinds tests/conform/conform_chan_use tests/conform/conform_copy \
-	tests/conform/conform_dump tests/conform/conform_fault tests/conform/conform_file tests/conform/conform_foreign \
-	tests/conform/conform_join tests/conform/conform_metrics tests/conform/conform_net tests/conform/conform_panic \
-	tests/conform/conform_pool tests/conform/conform_process tests/conform/conform_resolve tests/conform/conform_runtime tests/conform/conform_sanity \
-	tests/conform/conform_sched tests/conform/conform_scope tests/conform/conform_select tests/conform/conform_serve \
-	tests/conform/conform_share tests/conform/conform_signal tests/conform/conform_stall tests/conform/conform_sync \
+	tests/conform/conform_dump tests/conform/conform_fault tests/conform/conform_file \
+	tests/conform/conform_foreign tests/conform/conform_join tests/conform/conform_metrics \
+	tests/conform/conform_net tests/conform/conform_panic tests/conform/conform_pool \
+	tests/conform/conform_process tests/conform/conform_resolve tests/conform/conform_runtime \
+	tests/conform/conform_sanity tests/conform/conform_sched tests/conform/conform_scope \
+	tests/conform/conform_select tests/conform/conform_serve tests/conform/conform_share \
+	tests/conform/conform_signal tests/conform/conform_stall tests/conform/conform_sync \
 	tests/conform/conform_sync_order tests/conform/conform_sync_stress tests/conform/conform_task \
-	tests/conform/conform_time tests/conform/conform_transfer tests/conform/conform_udp tests/conform/conform_unix \
-	tests/conform/conform_until_signal tests/conform/conform_watch
+	tests/conform/conform_time tests/conform/conform_transfer tests/conform/conform_udp \
+	tests/conform/conform_unix tests/conform/conform_until_signal tests/conform/conform_watch
 conform_cells = tests/conform/epoll-local.cell tests/conform/epoll-work_stealing.cell \
 	tests/conform/iouring-local.cell tests/conform/iouring-work_stealing.cell
 if HAVE_CMOCKA
 check_PROGRAMS += $(cmocka_tests) $(conform_programs) tests/plugin/privileged
 endif
-tests_unit_test_iouring_SOURCES = tests/unit/test_iouring.c backends/iouring/driver.c backends/iouring/files.c \
-	backends/iouring/flight.c \
+tests_unit_test_iouring_SOURCES = tests/unit/test_iouring.c backends/iouring/driver.c backends/iouring/files.c backends/iouring/flight.c \
 	backends/iouring/inline.c backends/iouring/message.c backends/iouring/probe.c backends/iouring/slots.c
 tests_unit_test_iouring_LDADD = $(URING_LIBS) $(LDADD)
-tests_unit_test_iouring_ladder_SOURCES = tests/unit/test_iouring_ladder.c backends/iouring/driver.c \
-	backends/iouring/files.c \
+tests_unit_test_iouring_ladder_SOURCES = tests/unit/test_iouring_ladder.c backends/iouring/driver.c backends/iouring/files.c \
 	backends/iouring/flight.c backends/iouring/inline.c backends/iouring/message.c backends/iouring/probe.c \
-	backends/iouring/ring.c \
-	backends/iouring/slots.c
+	backends/iouring/ring.c backends/iouring/slots.c
 tests_unit_test_iouring_ladder_LDADD = $(URING_LIBS) $(LDADD)
 tests_unit_test_readiness_SOURCES = tests/unit/test_readiness.c backends/epoll/driver.c
 tests_unit_test_sched_local_SOURCES = tests/unit/test_sched_local.c tests/unit/sched_host.h sched/local.c
@@ -84,9 +83,8 @@ if ENOSYS_HOOKS
 script_tests += tests/conform/enosys.sh
 endif
 # The examples, each driven by clients of other people.
-example_tests = tests/examples/crawl.sh tests/examples/fetch.sh tests/examples/http.sh tests/examples/kv.sh tests/examples/pool_redis.sh \
-	tests/examples/proxy.sh \
-	tests/examples/tls.sh
+example_tests = tests/examples/crawl.sh tests/examples/fetch.sh tests/examples/http.sh tests/examples/kv.sh \
+	tests/examples/pool_redis.sh tests/examples/proxy.sh tests/examples/tls.sh
 check_PROGRAMS += tests/examples/pool_redis
 tests_examples_pool_redis_CPPFLAGS = $(PUBLIC_CPPFLAGS)
 tests_examples_pool_redis_LDADD = libnexus/libnexus.la
@@ -95,13 +93,13 @@ TESTS += $(script_tests) $(example_tests)
 if HAVE_CMOCKA
 TESTS += $(cmocka_tests) $(conform_cells)
 endif
-EXTRA_DIST += $(example_tests) tests/examples/lib.sh tests/build/pages.sh tests/build/app.c tests/build/format.sh tests/build/headers.sh tests/build/install.sh \
-	tests/build/man.sh tests/build/plugins.sh tests/build/symbols.sh tests/conform/cell.sh \
-	tests/conform/enosys.sh tests/conform/epoll-local.cell tests/conform/epoll-work_stealing.cell \
-	tests/conform/iouring-local.cell tests/conform/iouring-work_stealing.cell tests/fuzz/fuzz_timer.c \
-	tests/model/model.c tests/model/run.sh tests/model/stdatomic.h tests/plugin/test_info.sh \
-	tests/plugin/test_privileged.sh tests/run.sh tests/spin/deque.pml tests/spin/memory.pml \
-	tests/spin/park.pml tests/spin/run.sh
+EXTRA_DIST += $(example_tests) tests/examples/lib.sh tests/build/pages.sh tests/build/app.c tests/build/format.sh \
+	tests/build/headers.sh tests/build/install.sh tests/build/man.sh tests/build/plugins.sh \
+	tests/build/symbols.sh tests/conform/cell.sh tests/conform/enosys.sh tests/conform/epoll-local.cell \
+	tests/conform/epoll-work_stealing.cell tests/conform/iouring-local.cell \
+	tests/conform/iouring-work_stealing.cell tests/fuzz/fuzz_timer.c tests/model/model.c tests/model/run.sh \
+	tests/model/stdatomic.h tests/plugin/test_info.sh tests/plugin/test_privileged.sh tests/run.sh \
+	tests/spin/deque.pml tests/spin/memory.pml tests/spin/park.pml tests/spin/run.sh
 
 check-local:
 if !HAVE_CMOCKA

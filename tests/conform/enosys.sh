@@ -23,6 +23,8 @@ program_of() {
 # What is most likely to notice.
 topics_of() {
     case $1 in
+    nx_runtime_metrics | nx_op_name | nx_runtime_current) echo metrics ;;
+    nx_dump) echo dump ;;
     nx_runtime_* | nx_run | nx_block_on | nx_strerror | nx_version) echo runtime ;;
     nx_join | nx_detach) echo join ;;
     nx_join_message) echo panic ;;
@@ -32,6 +34,21 @@ topics_of() {
     nx_now | nx_after_* | nx_sleep_* | nx_ticker_*) echo time ;;
     nx_serve) echo serve ;;
     nx_signal_wait) echo signal ;;
+    nx_until_signal) echo until_signal ;;
+    nx_process_*) echo process ;;
+    nx_chan_*) echo chan chan_use ;;
+    nx_oneshot_* | nx_broadcast_* | nx_latest_*) echo chan_kinds ;;
+    nx_select*) echo select ;;
+    nx_scope_*) echo scope ;;
+    nx_mutex_* | nx_rwlock_* | nx_cond_* | nx_sem_* | nx_event_* | nx_waitgroup_* | nx_barrier_* | nx_once_*)
+        echo sync sync_order ;;
+    nx_blocking) echo blocking ;;
+    nx_send_file | nx_recv_file | nx_stream_copy) echo copy ;;
+    nx_file_* | nx_dir_* | nx_p*read* | nx_p*write* | nx_f*sync | nx_stat | nx_rename | nx_unlink | nx_mkdir | nx_rmdir)
+        echo file ;;
+    nx_resolve) echo resolve ;;
+    nx_read_until | nx_read_loan | nx_loan_return | nx_writer_* | nx_write_zerocopy) echo buffered ;;
+    nx_pool_*) echo pool ;;
     nx_addr_*) echo addr net ;;
     nx_udp_*) echo udp ;;
     nx_watch_*) echo watch ;;

@@ -3,7 +3,8 @@
  *
  * For tasks of all runtimes and plain threads alike: a task that waits parks, a thread blocks. Every wait can be
  * cancelled and takes a deadline: [parks] [threads]; an error other than -EDEADLK, -EPERM, -EINVAL and -EOVERFLOW means
- * that nothing was taken. Waiters are served in order, so none starves.
+ * that nothing was taken. Waiters are served in order, so none starves; a mutex may go once to who runs already before
+ * its woken waiter has it.
  *
  * Each is a plain struct: static with its initialiser, or a member of yours set to it; no destroying. It must not move
  * or go while somebody uses it. All zeros is the initialiser where that takes no number. The fields are private. What a
