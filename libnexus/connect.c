@@ -13,6 +13,7 @@
 
 #define UNIX_RETRY_MS 2
 #define ATTEMPT_DELAY_MS 250 /* RFC 8305, section 5 */
+#define FLYING_MAX 32u /* attempts at once: each has a descriptor, and pins the task, which is counted in 8 bits */
 
 int nxi_socket(const struct nxi_driver *driver, const nx_addr *addr, nx_handle *ret_handle)
 {
@@ -167,15 +168,20 @@ static void look(struct race *race)
     }
 }
 
+static bool may_begin(const struct race *race)
+{
+    return race->begun < race->count && race->flying < FLYING_MAX;
+}
+
 /* Until there is a winner or none is left: 0; -ETIMEDOUT, -ECANCELED. */
 static int run_race(struct race *race, struct nxi_waiter *clock, nx_time deadline)
 {
     for (;;) { /* ends: each turn begins an attempt, of which there are so many, or waits for one to end */
-        while (!race->winner && race->begun < race->count && (race->flying == 0 || race->next <= nx_now()))
+        while (!race->winner && may_begin(race) && (race->flying == 0 || race->next <= nx_now()))
             begin_attempt(race);
         if (race->winner || race->flying == 0)
             return 0;
-        bool more = race->begun < race->count && race->next < deadline;
+        bool more = may_begin(race) && race->next < deadline;
         int error = nxi_choice_wait(clock, &race->choice, more ? race->next : deadline);
         atomic_store_explicit(&race->choice.stirred, false, memory_order_relaxed);
         look(race);

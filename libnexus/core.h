@@ -434,6 +434,7 @@ void nxi_scopes_end(struct nxi_task *task); /* cancels and closes what the curre
 
 /* local.c of the core: defers and task-local storage */
 void nxi_run_defers(struct nxi_task *task);
+void nxi_undefer(void (*fn)(void *arg), void *arg); /* the current task's nx_defer taken back */
 void nxi_run_local_destructors(struct nxi_task *task);
 
 /* log.c */

@@ -287,7 +287,7 @@ static void visit_task(void *arg, struct nxi_task *task, uint64_t ctl)
 
 static void put_worker(struct dump *dump, struct nxi_worker *worker)
 {
-    static const char *const names[] = {"running", "about to sleep", "sleeping in its driver", "woken"};
+    static const char *const names[] = {"running", "about to sleep", "sleeping in its backend", "woken"};
     uint32_t state = atomic_load_explicit(&worker->state, memory_order_relaxed);
     int32_t live = (int32_t)(atomic_load_explicit(&worker->live, memory_order_relaxed) -
                              atomic_load_explicit(&worker->moved_out, memory_order_relaxed));

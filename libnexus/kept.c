@@ -163,8 +163,10 @@ static ssize_t go_on(nx_stream *stream, struct line *line, nx_time deadline, boo
         struct nx_op op = {
             .code = NX_OP_READ, .data = line->buf + line->have, .len = nxi_clamp(line->size - line->have)};
         int64_t moved = nxi_stream_run(stream, &op, deadline, inout_held);
-        if (moved == 0)
+        if (moved == 0) {
+            nxi_charge_between(stream, true, inout_held);
             return (ssize_t)line->have;
+        }
         size_t all = line->have + (moved > 0 ? (size_t)moved : 0);
         size_t len = moved > 0 ? find(line, line->buf, line->have, all) : 0;
         if (moved < 0 || len > 0 || all == line->size) {

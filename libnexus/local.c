@@ -28,6 +28,16 @@ int nx_defer(void (*fn)(void *arg), void *arg)
     return 0;
 }
 
+void nxi_undefer(void (*fn)(void *arg), void *arg)
+{
+    struct nxi_defer **link = &nxi_self()->current->cold->defers;
+    while ((*link)->fn != fn || (*link)->arg != arg) /* ends: it is there */
+        link = &(*link)->next;
+    struct nxi_defer *defer = *link;
+    *link = defer->next;
+    nxi_free(defer, sizeof(*defer));
+}
+
 void nxi_run_defers(struct nxi_task *task)
 {
     struct nxi_cold *cold = task->cold;

@@ -19,7 +19,7 @@
  * nx_pool_destroy elsewhere sets closing and posts a message there; the timer, when it sees closing, leaves all to
  * that.
  */
-#include "stream.h"
+#include "transfer.h"
 #include <string.h>
 
 #define BUCKETS 64u
@@ -30,6 +30,7 @@
 struct address;
 
 struct connection {
+    struct nx_pool *pool;
     nx_stream *stream;
     struct address *address;
     nx_time born, idle_since;
@@ -330,6 +331,17 @@ static void hand_over(struct nx_pool *pool, struct connection *connection)
     settle(&after);
 }
 
+/* Closes a connection and gives up its slot. */
+static void drop(struct nx_pool *pool, struct connection *connection, bool counts)
+{
+    struct aftermath after = {NULL, NULL};
+    nxi_lock(&pool->lock);
+    pool->stats.dropped += counts;
+    retire(pool, connection, &after);
+    nxi_unlock(&pool->lock);
+    settle(&after);
+}
+
 static void give_up_slot(struct nx_pool *pool, struct address *address)
 {
     struct aftermath after = {NULL, NULL};
@@ -400,13 +412,44 @@ static int acquire(struct nx_pool *pool, const char *text, nx_time deadline, str
     return 0;
 }
 
-/* Nothing is there to be read, not even the end of the stream; and the owner's own check. May park. */
+/* A callback has panicked, in a task that is ending: what nx_pool_get had in its hands goes. */
+static void abandon(void *arg)
+{
+    struct connection *connection = arg;
+    struct nx_pool *pool = connection->pool;
+    drop(pool, connection, true);
+    unreference(pool);
+}
+
+static int greet(const nx_pool_options *options, struct connection *connection)
+{
+    if (!options->on_connect)
+        return 0;
+    bool deferred = nx_defer(abandon, connection) == 0;
+    int error = options->on_connect(connection->stream, options->arg);
+    if (deferred)
+        nxi_undefer(abandon, connection);
+    return error;
+}
+
+static bool healthy(const nx_pool_options *options, struct connection *connection)
+{
+    if (!options->healthy)
+        return true;
+    bool deferred = nx_defer(abandon, connection) == 0;
+    bool result = options->healthy(connection->stream, options->arg);
+    if (deferred)
+        nxi_undefer(abandon, connection);
+    return result;
+}
+
+/* Nothing is there to be read, not even the end of the stream, and no error is left; and the owner's own check. May
+ * park. */
 static bool usable(struct nx_pool *pool, struct connection *connection)
 {
     char byte;
-    if (too_old(pool, connection, nx_now()) || nxi_stream_read_now(connection->stream, &byte, 1) != -EAGAIN)
-        return false;
-    return !pool->options.healthy || pool->options.healthy(connection->stream, pool->options.arg);
+    return !too_old(pool, connection, nx_now()) && nxi_take_stash(connection->stream, NXI_WRITE_SIDE) == 0 &&
+           nxi_stream_read_now(connection->stream, &byte, 1) == -EAGAIN && healthy(&pool->options, connection);
 }
 
 /* Closes a connection, whose slot stays the caller's; the next idle one, which brings a slot of its own, or NULL. */
@@ -435,10 +478,11 @@ static int open_connection(struct nx_pool *pool, struct address *address, nx_tim
     struct connection *connection = nxi_alloc(sizeof(*connection));
     nx_stream *stream = NULL;
     int error = connection ? nx_connect(address->text, &options, &stream, deadline) : -ENOMEM;
-    if (error == 0 && pool->options.on_connect)
-        error = pool->options.on_connect(stream, pool->options.arg);
+    if (error == 0) {
+        *connection = (struct connection){.pool = pool, .stream = stream, .address = address, .born = nx_now()};
+        error = greet(&pool->options, connection);
+    }
     if (error >= 0) {
-        *connection = (struct connection){.stream = stream, .address = address, .born = nx_now()};
         *ret_connection = connection;
         return 0;
     }
@@ -448,17 +492,31 @@ static int open_connection(struct nx_pool *pool, struct address *address, nx_tim
     return error;
 }
 
+/* An idle connection that can be used, or NULL and the slot of the one given. In a cancelled task every callback fails:
+ * that is no reason to look at the others; the slot is given up. */
+static int choose(struct nx_pool *pool, struct connection **inout_connection)
+{
+    struct connection *connection = *inout_connection;
+    while (connection && !usable(pool, connection)) { /* ends: each turn closes one */
+        if (nxi_task_cancelled(nxi_self()->current)) {
+            drop(pool, connection, true);
+            return -ECANCELED;
+        }
+        connection = another(pool, connection);
+    }
+    *inout_connection = connection;
+    return 0;
+}
+
 static int get(struct nx_pool *pool, const char *text, nx_stream **ret_stream, nx_time deadline)
 {
     struct address *address;
     struct connection *connection;
     int error = acquire(pool, text, deadline, &address, &connection);
-    if (error < 0)
-        return error;
-    while (connection && !usable(pool, connection)) /* ends: each turn closes one */
-        connection = another(pool, connection);
-    bool reused = connection != NULL;
-    if (!reused)
+    if (error == 0)
+        error = choose(pool, &connection);
+    bool reused = error == 0 && connection;
+    if (error == 0 && !reused)
         error = open_connection(pool, address, deadline, &connection);
     if (error < 0)
         return error;
@@ -540,15 +598,10 @@ void nx_pool_put(nx_pool *pool, nx_stream *stream, bool healthy)
         nxi_log(pool->runtime, NX_LOG_ERROR, "nx_pool_put: %s", worker ? "not a connection of this pool" : "no task");
         return;
     }
-    if (healthy && !nxi_stream_kept(stream) && !too_old(pool, connection, nx_now())) {
+    if (healthy && !nxi_stream_kept(stream) && !too_old(pool, connection, nx_now()))
         hand_over(pool, connection);
-    } else {
-        struct aftermath after = {NULL, NULL};
-        nxi_lock(&pool->lock);
-        retire(pool, connection, &after);
-        nxi_unlock(&pool->lock);
-        settle(&after);
-    }
+    else
+        drop(pool, connection, false);
     unreference(pool);
 }
 

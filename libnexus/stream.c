@@ -185,18 +185,12 @@ void nxi_stream_release(nx_stream *stream, bool held)
 }
 
 /* The deadline has passed with nothing done: a deadline in the past means to try once, and the driver may not have
- * looked. */
-static int64_t try_last(struct nxi_worker *worker, struct nx_stream *stream, struct nxi_stream_op *op)
+ * looked. The caller holds the stream, which may have gone elsewhere, as a migratable task may. */
+static NXI_NOINLINE int64_t try_last(struct nx_stream *stream, struct nxi_stream_op *op)
 {
-    struct nx_completion completion;
-    if (stream->closing)
-        return -EBADF;
-    op->base.op.flags |= NX_OP_NOWAIT;
     memset(op->base.op.driver, 0, sizeof(op->base.op.driver));
-    if (nxi_submit(worker, stream->driver, &op->base, &completion) != 1)
-        nx_panic("the driver accepted an operation that was not to wait");
-    note(op, &completion);
-    return completion.result == -EAGAIN ? -ETIMEDOUT : completion.result;
+    int64_t result = nxi_stream_try(stream, &op->base.op);
+    return result == -EAGAIN ? -ETIMEDOUT : result;
 }
 
 static NXI_NOINLINE int64_t run_waiting(struct nxi_worker *worker, struct nx_stream *stream, struct nxi_stream_op *op,
@@ -216,8 +210,8 @@ static NXI_NOINLINE int64_t run_waiting(struct nxi_worker *worker, struct nx_str
     ops_of(stream)->cancel(ctx_of(stream, worker), &op->base.op);
     nxi_waiter_wait(&op->waiter, NX_FOREVER, false);
     int64_t result = settle(op, reason);
-    if (result == -ETIMEDOUT && op->waiter.result == -ECANCELED && owner_of(stream) == worker)
-        result = try_last(worker, stream, op);
+    if (result == -ETIMEDOUT && op->waiter.result == -ECANCELED && !(op->base.op.flags & NX_OP_NOWAIT))
+        result = try_last(stream, op);
     nxi_stream_release(stream, ours);
     return result;
 }
@@ -321,12 +315,14 @@ static void post_there(struct nxi_worker *worker, struct nxi_worker *owner, stru
     nxi_post(owner, &op->waiter.node);
 }
 
-/* By the owner's hand. *ret_retry: it has given the stream up instead. The caller holds the stream. */
+/* By the owner's hand. *ret_retry: it has given the stream up instead, or the deadline has come before it could try.
+ * The caller holds the stream. */
 static NXI_NOINLINE int64_t run_there(struct nxi_worker *worker, struct nxi_worker *owner, struct nx_stream *stream,
                                       struct nx_op *what, nx_time deadline, bool *ret_retry)
 {
     struct nxi_stream_op op = {.base = {.op = *what, .done = op_done}, .stream = stream};
-    bool try_once = deadline == NX_POLL || (deadline != NX_FOREVER && deadline <= nx_now());
+    nx_time until = heeds_cancel(what) ? nxi_deadline(worker, deadline) : deadline;
+    bool try_once = until != NX_FOREVER && (until == NX_POLL || until <= nx_now());
     if (try_once) /* the owner answers at once: its answer is waited for, or nothing would ever be tried */
         op.base.op.flags |= NX_OP_NOWAIT;
     post_there(worker, owner, &op, NULL);
@@ -335,9 +331,8 @@ static NXI_NOINLINE int64_t run_there(struct nxi_worker *worker, struct nxi_work
         cancel_there(worker, &op);
         nxi_waiter_wait(&op.waiter, NX_FOREVER, false);
     }
-    *ret_retry = op.retry && reason == 0;
-    if (op.retry)
-        return reason;
+    bool undone = op.waiter.result == -ECANCELED && !op.closed;
+    *ret_retry = undone && (op.retry ? reason != -ECANCELED : reason == -ETIMEDOUT);
     hand_back(what, &op);
     int64_t result = settle(&op, reason);
     return result == -EAGAIN && try_once && deadline != NX_POLL ? -ETIMEDOUT : result;

@@ -44,7 +44,7 @@
 
 NX_BEGIN_DECLS
 
-/* Nanoseconds on CLOCK_MONOTONIC, or on the clock of a driver that owns one. 0 is never a time. */
+/* Nanoseconds on CLOCK_MONOTONIC, or on the clock of a backend that owns one. 0 is never a time. */
 typedef int64_t nx_time;
 
 #define NX_FOREVER INT64_MAX

@@ -1,7 +1,7 @@
 /*
  * nexus/file.h: files, for tasks that must not block their worker.
  *
- * What the page cache has is read at once (RWF_NOWAIT). The rest is the driver's, natively, where it can (io_uring),
+ * What the page cache has is read at once (RWF_NOWAIT). The rest is the backend's, natively, where it can (io_uring),
  * else done on the blocking pool, with the same results. A deadline or a cancel takes back what has not begun; what
  * the kernel or a pool's thread has begun is waited for where it can't be called back: reads and writes that the disk
  * works on, nx_fsync, nx_file_truncate, and all calls that take a path, the open of a FIFO among them. The result then

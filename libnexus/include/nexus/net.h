@@ -82,7 +82,7 @@ NX_API int nx_connect(const char *addr, const nx_connect_options *options, nx_st
  * end of stream, deadline, cancel or an error came after some bytes; the next call then finds the same, an error that
  * the system reports only once included. < 0 only if nothing moved. A stream may be read by one task while another
  * writes; any worker may use it, one at a time per direction is best. Never raises SIGPIPE: -EPIPE. TCP_NODELAY is
- * on. buf is the driver's until the call returns. [parks]
+ * on. buf is the backend's until the call returns. [parks]
  */
 NX_API ssize_t nx_read(nx_stream *stream, void *buf, size_t len, nx_time deadline);
 NX_API ssize_t nx_read_exact(nx_stream *stream, void *buf, size_t len, nx_time deadline);
@@ -97,7 +97,7 @@ NX_API ssize_t nx_writev(nx_stream *stream, const struct iovec *iov, int count, 
  */
 NX_API ssize_t nx_read_until(nx_stream *stream, void *buf, size_t size, const char *delim, nx_time deadline);
 
-/* Memory lent by the runtime, or by its driver: data and len may be read until it is returned. */
+/* Memory lent by the runtime, or by its backend: data and len may be read until it is returned. */
 typedef struct nx_loan {
     const void *data;
     size_t len;
@@ -109,7 +109,7 @@ typedef struct nx_loan {
 NX_API ssize_t nx_read_loan(nx_stream *stream, nx_loan *ret_loan, nx_time deadline);
 NX_API void nx_loan_return(nx_loan *loan);
 
-/* nx_write without copying where the driver can (capability WRITE, flag ZEROCOPY): returns when the memory is free
+/* nx_write without copying where the backend can (capability WRITE, flag ZEROCOPY): returns when the memory is free
  * again, which over TCP is when the peer has acknowledged, also after a deadline, a cancel or a close have ended the
  * sending. Worth it from some 16 KiB on; below, and elsewhere, the same as nx_write. [parks] */
 NX_API ssize_t nx_write_zerocopy(nx_stream *stream, const void *buf, size_t len, nx_time deadline);
@@ -154,7 +154,7 @@ NX_API int nx_stream_peer(const nx_stream *stream, nx_addr *ret_addr);
 
 /* A stream from a connected socket, a pipe or a terminal; the stream owns fd from then on, and on failure not. */
 NX_API int nx_stream_from_fd(int fd, nx_stream **ret_stream);
-/* The descriptor, still the stream's: for getsockopt and the like. -ENOTSUP where the driver has none. */
+/* The descriptor, still the stream's: for getsockopt and the like. -ENOTSUP where the backend has none. */
 NX_API int nx_stream_fd(const nx_stream *stream);
 
 /* Two streams connected to each other (socketpair(2)). In a task. */
@@ -204,7 +204,7 @@ typedef struct nx_watch nx_watch;
 /* Watches fd, which stays the caller's: the watch holds a duplicate, until it is closed. Registered once for as long as
  * it lives, on the worker of the calling task; tasks of any worker may use it. Several may watch one descriptor. Close
  * the watch before fd, or the other end learns of that only when the watch is closed, too. events may be 0. -EBADF,
- * -EINVAL, -ENOTSUP: no edges from this driver (capability POLL, flag MULTISHOT). In a task. */
+ * -EINVAL, -ENOTSUP: no edges from this backend (capability POLL, flag MULTISHOT). In a task. */
 NX_API int nx_watch_open(int fd, unsigned events, unsigned flags, nx_watch **ret_watch);
 /* Changes the events (0: none), and arms a one-shot again; a task that waits goes on with the new ones. An edge watch
  * then begins anew: what is ready is reported. In a task. */

@@ -1,4 +1,4 @@
-/* nexus/runtime.h: runtimes: worker threads with a driver and a scheduler. A process may have several. */
+/* nexus/runtime.h: runtimes: worker threads with a backend and a scheduler. A process may have several. */
 #ifndef NEXUS_RUNTIME_H
 #define NEXUS_RUNTIME_H
 
@@ -40,7 +40,7 @@ typedef struct nx_runtime_options {
 
 /*
  * Starts a runtime: all workers up, or everything undone. -errno, with a sentence in options->error that names the
- * cause and the remedy; -EINVAL for a bad option or list, -ENOENT for an unknown plugin, the driver's reason otherwise.
+ * cause and the remedy; -EINVAL for a bad option or list, -ENOENT for an unknown plugin, the backend's reason otherwise.
  */
 NX_API int nx_runtime_create(const nx_runtime_options *options, nx_runtime **ret_runtime);
 
@@ -70,7 +70,7 @@ NX_API int nx_run(nx_task_fn fn, void *arg);
 /* What a runtime chose, and why not the others. Strings live as long as the runtime. */
 struct nx_runtime_info {
     size_t size;
-    const char *backend;      /* name of the network driver, "epoll" */
+    const char *backend;      /* name of the network backend, "epoll" */
     const char *backend_path; /* its file; "" if built in */
     const char *file_backend; /* "pool": files are served by the blocking pool */
     const char *scheduler;
@@ -96,14 +96,14 @@ struct nx_worker_metrics {
     uint64_t tasks_spawned;       /* by tasks of this worker; the total has those spawned from outside too */
     uint64_t tasks_stolen;        /* taken from other workers */
     uint64_t switches;            /* tasks run: starts, resumptions and yields */
-    uint64_t polls;               /* looks at the drivers without waiting */
-    uint64_t parks;               /* waits in a driver */
+    uint64_t polls;               /* looks at the backends without waiting */
+    uint64_t parks;               /* waits in a backend */
     uint64_t wakes;               /* doorbells this worker was rung by */
     uint64_t inbox;               /* messages from other threads */
-    uint64_t ops[NX_METRICS_OPS]; /* submitted to drivers, by code */
+    uint64_t ops[NX_METRICS_OPS]; /* submitted to backends, by code */
     uint64_t ops_inline;          /* of these completed in submit */
     uint64_t ops_in_flight;       /* gauge */
-    uint64_t kernel_entries;      /* system calls of the drivers for I/O, as they report them */
+    uint64_t kernel_entries;      /* system calls of the backends for I/O, as they report them */
     uint64_t timers;              /* gauge: running */
     uint64_t timers_fired;
     uint64_t queue_high;    /* most tasks that were ready at once, as counted here */
