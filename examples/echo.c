@@ -5,10 +5,8 @@
  * NEXUS_BACKEND and NEXUS_SCHED choose what it runs on.
  */
 #include <nexus/nexus.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 static intptr_t echo(nx_stream *stream, void *arg)
 {
@@ -29,18 +27,6 @@ static void announce(const nx_addr *addr, void *arg)
     fflush(stdout);
 }
 
-static sigset_t stop;
-
-static intptr_t stop_on_signal(void *server)
-{
-    int signo;
-    if (nx_signal_wait(&stop, &signo, NX_FOREVER) == 0)
-        nx_cancel((nx_task)server);
-    if (nx_signal_wait(&stop, &signo, NX_FOREVER) == 0)
-        _exit(128 + signo);
-    return 0;
-}
-
 static intptr_t serve(void *arg)
 {
     char **args = arg;
@@ -48,21 +34,21 @@ static intptr_t serve(void *arg)
     nx_serve_options options = {.size = sizeof options, .on_listen = announce};
     if (args[1] && args[2])
         options.drain_ns = atoll(args[2]) * 1000000;
-
-    sigemptyset(&stop);
-    sigaddset(&stop, SIGINT);
-    sigaddset(&stop, SIGTERM);
-    nx_signal_wait(&stop, &(int){0}, NX_POLL); /* takes the signals over before anybody knows the address */
-    nx_go(stop_on_signal, (void *)nx_self());
-
     int cut = nx_serve(addr, &options, echo, NULL, NX_FOREVER);
     if (cut < 0)
         fprintf(stderr, "echo: %s: %s\n", addr, nx_strerror(cut));
     return cut < 0;
 }
 
+static intptr_t start(void *args)
+{
+    intptr_t result = 1;
+    nx_until_signal(NULL, serve, args, &result);
+    return result;
+}
+
 int main(int argc, char **argv)
 {
     (void)argc;
-    return nx_run(serve, argv);
+    return nx_run(start, argv);
 }

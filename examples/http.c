@@ -16,6 +16,8 @@
 
 #define IDLE_MS 30000
 #define BODY_MAX (1u << 20)
+#define LINGER_MS 2000 /* how long, and how many bytes, what a peer sends after our last answer is still taken */
+#define LINGER_MAX (16u << 20)
 
 struct connection {
     nx_stream *stream;
@@ -189,16 +191,32 @@ static bool feed(struct connection *c, const char *data, size_t len)
     return !c->parser.upgrade;
 }
 
+/* Closing with bytes unread resets a connection, and a peer that is still sending then loses the answer. */
+static void say_goodbye(nx_stream *stream)
+{
+    nx_loan loan;
+    nx_time until = nx_after_ms(LINGER_MS);
+    size_t total = 0;
+    if (nx_shutdown(stream, NX_SHUT_WRITE) < 0)
+        return;
+    while (total < LINGER_MAX && nx_read_loan(stream, &loan, until) > 0) {
+        total += loan.len;
+        nx_loan_return(&loan);
+    }
+}
+
 static void converse(struct connection *c)
 {
     nx_loan loan;
-    bool open = true;
-    while (open && nx_read_loan(c->stream, &loan, patience()) > 0) {
+    bool open = true, peer_open = true;
+    while (open && (peer_open = nx_read_loan(c->stream, &loan, patience()) > 0)) {
         open = feed(c, loan.data, loan.len);
         nx_loan_return(&loan);
         if (nx_writer_flush(&c->out, patience()) < 0)
-            open = false;
+            open = peer_open = false;
     }
+    if (peer_open)
+        say_goodbye(c->stream);
 }
 
 static intptr_t serve_connection(nx_stream *stream, void *arg)

@@ -151,7 +151,7 @@ static void accept_done(struct nxi_worker *worker, struct nxi_op *op, const stru
     struct nxi_waiter *waiter = take(listener, completion->result);
     if (terminal)
         listener->armed = false;
-    bool closed = listener->closed && terminal;
+    bool closed = listener->closing && terminal;
     if (listener->armed && listener->queued == QUEUE_HIGH)
         nxi_listener_driver(worker)->ops->cancel(nxi_listener_driver(worker)->ctx, &op->op);
     pthread_mutex_unlock(&listener->lock);
@@ -219,14 +219,16 @@ static int64_t pop_or_closed(struct nx_listener *listener)
     return listener->closed ? -EBADF : (int64_t)nxi_listener_pop(listener);
 }
 
-static int64_t accept_now(struct nx_listener *listener, struct nxi_worker *worker)
+/* On the home worker, as long as the task stays there: each try may let others run. */
+static int64_t accept_now(struct nx_listener *listener)
 {
     struct nx_op op = {.handle = listener->handle, .code = NX_OP_ACCEPT};
-    int64_t result = -EAGAIN;
-    for (uint32_t i = 0; i < PASSES_MAX; i++) {
-        result = nxi_op_run(worker, 0, &op, NX_POLL, false);
-        if (result == -EAGAIN || !passing(result))
+    for (uint32_t i = 0; i < PASSES_MAX && nxi_self() == listener->home; i++) {
+        int64_t result = nxi_op_run(listener->home, 0, &op, NX_POLL, false);
+        if (!passing(result))
             return result;
+        if (result == -EAGAIN)
+            break;
     }
     return -EAGAIN;
 }
@@ -251,7 +253,7 @@ static int64_t try_accept(struct nx_listener *listener, struct nxi_worker *worke
     if (!here)
         return -EAGAIN;
     if (!armed)
-        return accept_now(listener, worker);
+        return accept_now(listener);
     nxi_poll_drivers(worker);
     pthread_mutex_lock(&listener->lock);
     result = pop_or_closed(listener);
@@ -364,10 +366,11 @@ int nx_accept(nx_listener *listener, nx_stream **ret_stream, nx_time deadline)
         return -ECANCELED;
     }
     nxi_listener_hold(listener);
+    nx_time until = nxi_deadline(worker, deadline);
     int64_t result;
     if (deadline == NX_POLL)
         result = try_accept(listener, worker);
-    else if (deadline != NX_FOREVER && deadline <= nx_now())
+    else if (until != NX_FOREVER && until <= nx_now())
         result = try_accept_late(listener, worker);
     else
         result = wait_accept(listener, worker, deadline);

@@ -41,7 +41,7 @@ static int64_t take_chan(const nx_case *one, struct nxi_worker *worker, struct n
 {
     struct nx_chan *chan = one->obj;
     *ret_woken = NULL;
-    int error = nxi_chan_usable(chan, worker);
+    int error = !one->buf && chan->elem_size > 0 ? -EINVAL : nxi_chan_usable(chan, worker);
     if (error < 0)
         return error;
     return one->op == NX_CASE_OP_RECV ? nxi_chan_try_recv(chan, one->buf, ret_woken)
@@ -231,6 +231,18 @@ static void enter_event(struct nxi_selection *selection, uint32_t index)
         drop_waiter(entry);
 }
 
+/* Only one may wait for a task: of a select that has it several times the first, and that is enough. */
+static bool is_waited_for(const struct nxi_selection *selection, uint32_t index)
+{
+    for (uint32_t i = 0; i < selection->count; i++) {
+        const nx_case *other = &selection->cases[i];
+        if (i != index && selection->entries[i].waiting && other->op == NX_CASE_OP_JOIN &&
+            other->at == selection->cases[index].at)
+            return true;
+    }
+    return false;
+}
+
 /* Those that are only told: true if this one need not wait. */
 static bool enter_told(struct nxi_selection *selection, uint32_t index)
 {
@@ -243,6 +255,8 @@ static bool enter_told(struct nxi_selection *selection, uint32_t index)
         entry->waiting = nxi_stream_start(one->obj, &entry->stream, &poll, choice) == 0;
         break;
     case NX_CASE_OP_JOIN:
+        if (is_waited_for(selection, index))
+            return false;
         entry->waiting = nxi_join_enter(one->at, selection->worker, &entry->waiter, choice, &entry->task) == -EAGAIN;
         break;
     default:

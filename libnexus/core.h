@@ -198,7 +198,7 @@ struct nxi_worker {
     struct nxi_stack_cache stacks;
     struct nx_ready *stolen; /* what steal gave, to be run next */
     nx_time starved_told;
-    struct nx_ready *starved; /* tasks for which there was no memory for a stack */
+    struct nx_ready *starved, **starved_end; /* tasks for which there was no memory for a stack */
     struct nxi_timer starved_timer;
     struct nxi_timer decay_timer; /* runs while stacks_left: tasks have ended since the last decay (idle.c) */
     bool stacks_left;
@@ -211,6 +211,7 @@ struct nxi_worker {
     struct nx_completion completions[NXI_COMPLETIONS_MAX];
     pthread_t thread;
     int start_error;
+    uint32_t start_driver; /* whose */
     struct nx_reason start_reason;
 
     /* written by the owner, read by all */
@@ -255,6 +256,7 @@ struct nx_runtime {
     void (*log)(void *, int, const char *);
     void *log_arg;
     struct nx_runtime *next; /* of all runtimes */
+    uint64_t serial;         /* of this one among all that there have been, from 1 */
 
     /* searching and sleeping workers: searching in the low half, parked in the high half (idle.c) */
     _Alignas(128) _Atomic uint64_t idle;
@@ -337,7 +339,7 @@ void nxi_slot_give(struct nxi_task *task);                 /* any thread */
 void nxi_task_retire(struct nxi_task *task);               /* its id is given up */
 nx_task nxi_spawn(struct nx_runtime *runtime, const nx_task_options *options, nx_task_fn fn, void *arg, void *site,
                   uint32_t ctl);
-/* The same, of a scope's child; the scope's lock is held. */
+/* The same, of a scope's child. */
 nx_task nxi_spawn_in(struct nx_scope *scope, struct nx_runtime *runtime, const nx_task_options *options, nx_task_fn fn,
                      void *arg, void *site, uint32_t ctl);
 /* ctl tells the generation. */
@@ -352,11 +354,15 @@ void nxi_tasks_release(struct nxi_worker *worker); /* the worker's cache of free
 /* Calls visit for each task of the runtime, ended ones that nobody has joined included. Slow; any thread. */
 void nxi_tasks_each(struct nx_runtime *runtime, void (*visit)(void *arg, struct nxi_task *task, uint64_t ctl),
                     void *arg);
+/* The same from a slot on, until visit returns false: then true, and *inout_slot is where to go on. */
+bool nxi_tasks_some(struct nx_runtime *runtime, uint32_t *inout_slot,
+                    bool (*visit)(void *arg, struct nxi_task *task, uint64_t ctl), void *arg);
 void nxi_cancel_all(struct nx_runtime *runtime, uint32_t only_ctl); /* tasks with all of these bits */
 void nxi_task_mark(struct nxi_task *task, uint32_t ctl, bool on);   /* sets or clears a bit of ctl */
 bool nxi_has_worker(const struct nx_runtime *runtime, const struct nxi_worker *worker);
-/* Each runtime that is up. None is destroyed meanwhile. */
-void nxi_runtimes_each(void (*visit)(void *arg, struct nx_runtime *runtime), void *arg);
+/* The oldest runtime that is up whose serial number is not below this one. It is not destroyed meanwhile, and others can't
+ * be created: visit must not block. False: there is none. */
+bool nxi_runtimes_visit(uint64_t serial, void (*visit)(void *arg, struct nx_runtime *runtime), void *arg);
 
 /* worker.c: what runs on a worker */
 void nxi_ready(struct nxi_worker *worker, struct nxi_task *task,
@@ -433,6 +439,19 @@ void nxi_scope_child_ended(struct nxi_task *task, bool panicked);
 void nxi_scopes_end(struct nxi_task *task); /* cancels and closes what the current task has left open; may park */
 
 /* local.c of the core: defers and task-local storage */
+struct nxi_defer {
+    struct nxi_defer *next;
+    void (*fn)(void *arg);
+    void *arg;
+    bool guard; /* in a frame of the task's stack */
+};
+
+/*
+ * Around a call of the user's function by the library: if the function panics, fn(arg) is called, after what was
+ * deferred since. The guard is in the caller's frame, which outlives the panic. 0 or -ENOMEM. In a task.
+ */
+int nxi_guard(struct nxi_defer *guard, void (*fn)(void *arg), void *arg);
+void nxi_unguard(struct nxi_defer *guard); /* the function has returned */
 void nxi_run_defers(struct nxi_task *task);
 void nxi_undefer(void (*fn)(void *arg), void *arg); /* the current task's nx_defer taken back */
 void nxi_run_local_destructors(struct nxi_task *task);

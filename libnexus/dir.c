@@ -42,7 +42,9 @@ struct batch_read {
 static void read_there(struct nxi_call *call)
 {
     struct batch_read *read = nxi_container(call, struct batch_read, call);
-    read->result = getdents64(read->dir->file->fd, read->dir->batch, BATCH_SIZE);
+    do
+        read->result = getdents64(read->dir->file->fd, read->dir->batch, BATCH_SIZE);
+    while (read->result < 0 && errno == EINTR); /* ends: as in file_emulate.c */
     if (read->result < 0)
         read->result = -errno;
 }

@@ -1,8 +1,9 @@
 /*
  * dump.c: nx_dump: what every task is doing, for a person who looks at a process that hangs.
  *
- * It asks nobody: no worker needs to answer, and no lock is taken that a task could hold over a park. So what it looks
- * at may move. Headers are type-stable and stacks are never unmapped; everything that is not atomic is copied by the
+ * It asks nobody: no worker needs to answer, and no lock is taken that a task could hold over a park, or is held while
+ * the descriptor may block: text is gathered under the lock of the list of runtimes, a buffer at a time, and written
+ * without. So what it looks at may move. Headers are type-stable and stacks are never unmapped; everything that is not atomic is copied by the
  * kernel (nxi_snoop), so nothing can fault, and then the header is copied again: a task that has moved meanwhile is
  * looked at anew, a few times, and else shown as running. A torn copy can't harm: its pointers are followed by
  * nxi_snoop alone. doc/design/dump.md.
@@ -23,8 +24,11 @@
 #include <unistd.h>
 
 #define TRIES 3
-#define OUT_BYTES ((size_t)64 << 10)
+#define OUT_BYTES ((size_t)128 << 10)
 #define LINE_MAX_BYTES ((size_t)1024)
+#define TASK_MAX_BYTES ((size_t)32 << 10) /* more than the text about one task can be */
+#define PIECE_BYTES ((size_t)4096)        /* PIPE_BUF: a pipe that is said to be writable has room for it */
+#define STOP_LOOK_MS 100
 #define STACK_BYTES_MAX ((size_t)256 << 10) /* of one stack, from its stack pointer up */
 #define SHOWN_MAX 40                        /* frames */
 
@@ -34,8 +38,13 @@ struct dump {
     size_t used;
     unsigned char *stack;
     struct nxi_symbols *symbols;
-    struct nx_runtime *runtime;
+    const atomic_bool *stop; /* NULL: goes on to the end */
     uint64_t shown;
+    /* where it is: at this slot of this runtime, if that is there still */
+    uint64_t serial;
+    uint32_t slot;
+    bool begun;
+    struct nx_runtime *runtime; /* while the list is locked */
 };
 
 /* One task, as copied. */
@@ -54,32 +63,54 @@ struct view {
 
 /* ---- writing ---- */
 
+/* Waits for room. False: it is to stop. */
+static bool await_room(const struct dump *dump)
+{
+    struct pollfd pollfd = {.fd = dump->fd, .events = POLLOUT};
+    if (!dump->stop) {
+        poll(&pollfd, 1, -1);
+        return true;
+    }
+    while (!atomic_load(dump->stop))
+        if (poll(&pollfd, 1, STOP_LOOK_MS) > 0)
+            return true;
+    return false;
+}
+
 static void flush(struct dump *dump)
 {
     size_t at = 0;
     while (at < dump->used && dump->error == 0) {
-        ssize_t n = write(dump->fd, dump->out + at, dump->used - at);
-        struct pollfd pollfd = {.fd = dump->fd, .events = POLLOUT};
+        size_t size = dump->used - at;
+        if (dump->stop && size > PIECE_BYTES)
+            size = PIECE_BYTES;
+        if (dump->stop && !await_room(dump)) {
+            dump->error = -ECANCELED;
+            break;
+        }
+        ssize_t n = write(dump->fd, dump->out + at, size);
         if (n >= 0)
             at += (size_t)n;
         else if (errno == EAGAIN)
-            poll(&pollfd, 1, -1);
+            await_room(dump);
         else if (errno != EINTR)
             dump->error = -errno;
     }
     dump->used = 0;
 }
 
+/* Never writes: the list of runtimes may be locked. */
 static NX_PRINTF(2, 3) void put(struct dump *dump, const char *format, ...)
 {
     va_list args;
-    if (OUT_BYTES - dump->used < LINE_MAX_BYTES)
-        flush(dump);
+    size_t room = OUT_BYTES - dump->used;
+    if (room > LINE_MAX_BYTES)
+        room = LINE_MAX_BYTES;
     va_start(args, format);
-    int length = vsnprintf(dump->out + dump->used, LINE_MAX_BYTES, format, args);
+    int length = vsnprintf(dump->out + dump->used, room, format, args);
     va_end(args);
     if (length > 0)
-        dump->used += (size_t)length < LINE_MAX_BYTES ? (size_t)length : LINE_MAX_BYTES - 1;
+        dump->used += (size_t)length < room ? (size_t)length : room - 1;
 }
 
 /* What others wrote may hold anything. */
@@ -271,18 +302,20 @@ static void put_task(struct dump *dump, const struct nxi_task *task, const struc
         put(dump, "    ... and more\n");
 }
 
-static void visit_task(void *arg, struct nxi_task *task, uint64_t ctl)
+/* False: the buffer may have no room for another one. */
+static bool visit_task(void *arg, struct nxi_task *task, uint64_t ctl)
 {
     struct dump *dump = arg;
     struct view view;
     uint8_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
-    if (ctl & NXI_CTL_RETIRE || state == NXI_FREE || dump->error < 0)
-        return;
+    if (ctl & NXI_CTL_RETIRE || state == NXI_FREE)
+        return true;
     dump->shown++;
     if (look(dump, task, ctl, &view))
         put_task(dump, task, &view);
     else
         put(dump, "task %llu moves too fast to be seen\n", (unsigned long long)(ctl >> 32 << 32 | task->slot));
+    return OUT_BYTES - dump->used > TASK_MAX_BYTES;
 }
 
 static void put_worker(struct dump *dump, struct nxi_worker *worker)
@@ -296,39 +329,59 @@ static void put_worker(struct dump *dump, struct nxi_worker *worker)
         (unsigned long long)nxi_counted(&worker->counters.switches));
 }
 
-static void visit_runtime(void *arg, struct nx_runtime *runtime)
+static void put_runtime(struct dump *dump, struct nx_runtime *runtime)
 {
-    struct dump *dump = arg;
     struct nx_runtime_info info = {.workers = runtime->worker_count};
     nxi_setup_info(runtime, &info);
-    dump->runtime = runtime;
-    dump->shown = 0;
     put(dump, "runtime %p: backend %s, scheduler %s, %u workers\n", (void *)runtime, info.backend, info.scheduler,
         info.workers);
     for (uint32_t i = 0; i < runtime->worker_count; i++)
         put_worker(dump, runtime->workers[i]);
-    nxi_tasks_each(runtime, visit_task, dump);
-    put(dump, "%llu tasks\n", (unsigned long long)dump->shown);
 }
 
-int nxi_dump(int fd)
+/* As much of the runtime as there is room for. */
+static void visit_runtime(void *arg, struct nx_runtime *runtime)
 {
-    struct dump dump = {.fd = fd};
+    struct dump *dump = arg;
+    dump->runtime = runtime;
+    if (!dump->begun || runtime->serial != dump->serial) {
+        dump->begun = true;
+        dump->serial = runtime->serial;
+        dump->slot = 0;
+        dump->shown = 0;
+        put_runtime(dump, runtime);
+    }
+    if (nxi_tasks_some(runtime, &dump->slot, visit_task, dump))
+        return;
+    put(dump, "%llu tasks\n", (unsigned long long)dump->shown);
+    dump->serial++;
+    dump->begun = false;
+}
+
+static void write_dump(struct dump *dump)
+{
     char probe = 1, copied = 0;
+    put(dump, "nexus: dump of process %d\n", (int)getpid());
+    if (nxi_snoop(&copied, &probe, 1))
+        while (nxi_runtimes_visit(dump->serial, visit_runtime, dump) && dump->error == 0)
+            flush(dump);
+    else
+        put(dump, "nexus: nothing can be shown: neither process_vm_readv(2) nor /proc/self/mem can be used here (a "
+                  "seccomp profile?)\n");
+    put(dump, "nexus: end of the dump\n");
+    flush(dump);
+}
+
+int nxi_dump(int fd, const atomic_bool *stop)
+{
+    struct dump dump = {.fd = fd, .stop = stop};
     dump.out = malloc(OUT_BYTES);
     dump.stack = malloc(STACK_BYTES_MAX);
     dump.symbols = nxi_symbols_open();
-    if (!dump.out || !dump.stack || !dump.symbols) {
+    if (dump.out && dump.stack && dump.symbols)
+        write_dump(&dump);
+    else
         dump.error = -ENOMEM;
-    } else {
-        put(&dump, "nexus: dump of process %d\n", (int)getpid());
-        if (nxi_snoop(&copied, &probe, 1))
-            nxi_runtimes_each(visit_runtime, &dump);
-        else
-            put(&dump, "nexus: nothing can be shown: process_vm_readv(2) is not allowed here (a seccomp profile?)\n");
-        put(&dump, "nexus: end of the dump\n");
-        flush(&dump);
-    }
     nxi_symbols_close(dump.symbols);
     free(dump.stack);
     free(dump.out);
@@ -338,5 +391,5 @@ int nxi_dump(int fd)
 int nx_dump(int fd)
 {
     NXI_ENTRY(-ENOSYS);
-    return nxi_forked() ? -NX_EFORKED : nxi_dump(fd);
+    return nxi_forked() ? -NX_EFORKED : nxi_dump(fd, NULL);
 }

@@ -2,13 +2,15 @@
 #ifndef NXI_DUMP_H
 #define NXI_DUMP_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 struct nx_runtime;
 struct nxi_stall;
 
-int nxi_dump(int fd);
+/* stop (may be NULL): gives up soon after it has become true, also while fd takes nothing. 0 or -errno. */
+int nxi_dump(int fd, const atomic_bool *stop);
 
 /* sigquit.c: from now on SIGQUIT writes a dump to stderr, by a thread of its own. Counted: the last _remove puts back
  * what was there before. 0 or -errno. */

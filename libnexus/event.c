@@ -5,8 +5,9 @@
  * it is the first of them, and set stays 0: a set that has found its waiter can't be taken by a third. Else set becomes
  * 1 and the next to come takes that.
  *
- * set is written under the lock only. It is read without it by nx_event_is_set, and by nx_event_wait to pass an event
- * that stays set: release and acquire, so that who passes sees what was written before the set.
+ * set is written under the lock only. It is read without it by nx_event_is_set: release and acquire, so that who sees it
+ * sees what was written before the set. A wait takes the lock even if the event is set: when it returns, nx_event_set is
+ * through with the event, so that an event may be on the stack of who waits for it.
  */
 #include "sync.h"
 
@@ -73,8 +74,6 @@ int nx_event_wait(nx_event *event, nx_time deadline)
     int error = event ? nxi_sync_admit(&worker) : -EINVAL;
     if (error < 0)
         return error;
-    if (!event->automatic && get_set(event))
-        return 0;
     nxi_lock(&event->lock);
     if (!nxi_event_pass(event))
         return nxi_sync_wait_simply(&event->lock, &event->waiters, "event", deadline);

@@ -104,7 +104,7 @@ static void emulate_there(struct nxi_call *call)
     int64_t result;
     do
         result = carry_out(emulation->op, emulation->fd);
-    while (result < 0 && errno == EINTR); /* ends: the thread gets no signals but a debugger's */
+    while (result < 0 && errno == EINTR); /* ends: the thread gets no signals but a profiler's */
     emulation->result = result < 0 ? -errno : result;
 }
 

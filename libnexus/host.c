@@ -2,6 +2,7 @@
 #include "blocking.h"
 #include "config.h"
 #include "core.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -16,12 +17,22 @@ nx_time nxi_clock(void)
     return (nx_time)now.tv_sec * 1000000000 + now.tv_nsec + 1;
 }
 
+/* Only a signal before the system's first seeding interrupts the call. Where a sandbox denies it: good enough for a
+ * seed. */
 static uint64_t host_random(void)
 {
+    static _Atomic uint64_t count;
     uint64_t value;
-    while (getrandom(&value, sizeof(value), 0) != sizeof(value))
-        ; /* only a signal before the system's first seeding can interrupt it */
-    return value;
+    ssize_t size;
+    do
+        size = getrandom(&value, sizeof(value), 0);
+    while (size < 0 && errno == EINTR);
+    if (size == sizeof(value))
+        return value;
+    value = (uint64_t)nxi_clock() + atomic_fetch_add(&count, 1) * UINT64_C(0x9e3779b97f4a7c15);
+    value = (value ^ value >> 30) * UINT64_C(0xbf58476d1ce4e5b9); /* splitmix64 */
+    value = (value ^ value >> 27) * UINT64_C(0x94d049bb133111eb);
+    return value ^ value >> 31;
 }
 
 void *nxi_alloc(size_t size)
@@ -63,11 +74,16 @@ static void host_log(int32_t level, const char *message)
     nxi_log(worker ? worker->runtime : NULL, level, "%s", message);
 }
 
+/* A plugin's job may do this until the pool is closed: foreign keeps the worker from closing its context between the
+ * look at its state and the wake (runtime.c waits for it when no worker can be parked any more). */
 static void host_wake_worker(const struct nx_config *config, uint32_t index)
 {
     struct nx_runtime *runtime = nxi_config_runtime(config);
-    if (runtime && index < runtime->worker_count)
-        nxi_notify(runtime->workers[index]);
+    if (!runtime || !runtime->workers || index >= runtime->worker_count)
+        return; /* while the driver is being opened there are none */
+    atomic_fetch_add(&runtime->foreign, 1);
+    nxi_notify(runtime->workers[index]);
+    atomic_fetch_sub(&runtime->foreign, 1);
 }
 
 struct deferred {

@@ -3,7 +3,7 @@
  *
  * stream->kept is one heap buffer, never empty, or NULL, so that a stream without any costs a pointer. It is guarded by
  * who has it: a reader takes it out by an exchange with NULL (acquire), uses it alone, and puts the rest back by
- * compare-and-swap from NULL (release). Who finds something put meanwhile by another reader takes that out, too, and
+ * compare-and-swap from NULL (seq_cst: stream.c, nxi_stream_stir). Who finds something put meanwhile by another reader takes that out, too, and
  * puts both back joined. Two readers at once get each byte once; in what order is as undefined as without this.
  *
  * If there is no memory to keep bytes in, the stream has a hole. No reader must get past it unknowingly: `lost` stays
@@ -66,13 +66,14 @@ void nxi_kept_put(nx_stream *stream, struct nxi_kept *kept)
         nxi_kept_drop(kept);
         return;
     }
-    while (!atomic_compare_exchange_strong_explicit(&stream->kept, &none, kept, memory_order_release,
+    while (!atomic_compare_exchange_strong_explicit(&stream->kept, &none, kept, memory_order_seq_cst,
                                                     memory_order_relaxed)) { /* ends when nobody else puts */
         struct nxi_kept *other = atomic_exchange_explicit(&stream->kept, NULL, memory_order_acquire);
         if (other)
             kept = join(kept, other);
         none = NULL;
     }
+    nxi_stream_stir(stream); /* a select may wait for what we have taken out, and not all taken */
 }
 
 struct nxi_kept *nxi_kept_take(nx_stream *stream, int *ret_error)

@@ -66,6 +66,7 @@ static void close_arrived(struct nxi_worker *worker, struct nxi_node *node)
     struct nxi_waiter *waiter;
     pthread_mutex_lock(&listener->lock);
     nxi_timer_stop(&worker->wheel, &listener->retry);
+    listener->closing = true;
     bool armed = listener->armed;
     if (armed)
         nxi_listener_driver(worker)->ops->cancel(nxi_listener_driver(worker)->ctx, &listener->accept.op);

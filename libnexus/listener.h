@@ -22,6 +22,8 @@ struct nx_listener {
     struct nxi_waiters waiters;
     nx_handle queue[QUEUE_SIZE];
     uint32_t queued, head;
+    bool closed;  /* nobody may accept any more */
+    bool closing; /* the home worker has heard of it: whoever finds nothing in flight closes the handle */
     bool armed;   /* the accept is in flight */
     bool arming;  /* a message to the home worker is under way */
     bool starved; /* waiting for the retry timer */
@@ -30,7 +32,6 @@ struct nx_listener {
     int32_t tell; /* the error that is still to be told */
     nx_time told_at;
     uint32_t passes; /* connections lost or trouble of the network in a row */
-    bool closed;
     struct nxi_op accept;
     struct nxi_op close_op;
     struct nxi_timer retry;
@@ -55,7 +56,7 @@ static inline nx_handle nxi_listener_pop(struct nx_listener *listener)
 
 /* accept.c: before the first accept. */
 void nxi_listener_init_accept(struct nx_listener *listener);
-/* listener.c: on the home worker, closed, and the accept is no longer in flight. */
+/* listener.c: on the home worker, closing, and the accept is no longer in flight: once. */
 void nxi_listener_close_now(struct nx_listener *listener);
 
 #endif

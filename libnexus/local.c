@@ -5,12 +5,6 @@
 #define LOCAL_KEYS_MAX 64u
 #define LOCAL_PASSES_MAX 4 /* a destructor may set values again; as many rounds as POSIX has for threads */
 
-struct nxi_defer {
-    struct nxi_defer *next;
-    void (*fn)(void *arg);
-    void *arg;
-};
-
 int nx_defer(void (*fn)(void *arg), void *arg)
 {
     NXI_ENTRY(-ENOSYS);
@@ -28,6 +22,25 @@ int nx_defer(void (*fn)(void *arg), void *arg)
     return 0;
 }
 
+int nxi_guard(struct nxi_defer *guard, void (*fn)(void *arg), void *arg)
+{
+    struct nxi_cold *cold = nxi_task_cold(nxi_self()->current);
+    if (!cold)
+        return -ENOMEM;
+    *guard = (struct nxi_defer){.next = cold->defers, .fn = fn, .arg = arg, .guard = true};
+    cold->defers = guard;
+    return 0;
+}
+
+void nxi_unguard(struct nxi_defer *guard)
+{
+    struct nxi_cold *cold = nxi_self()->current->cold;
+    struct nxi_defer **link = &cold->defers;
+    while (*link != guard) /* ends: before it is only what the function has deferred */
+        link = &(*link)->next;
+    *link = guard->next;
+}
+
 void nxi_undefer(void (*fn)(void *arg), void *arg)
 {
     struct nxi_defer **link = &nxi_self()->current->cold->defers;
@@ -43,7 +56,8 @@ void nxi_run_defers(struct nxi_task *task)
     struct nxi_cold *cold = task->cold;
     while (cold->defers) {
         struct nxi_defer defer = *cold->defers;
-        nxi_free(cold->defers, sizeof(defer));
+        if (!defer.guard)
+            nxi_free(cold->defers, sizeof(defer));
         cold->defers = defer.next;
         defer.fn(defer.arg);
     }

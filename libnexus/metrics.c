@@ -123,8 +123,6 @@ int nx_runtime_metrics(nx_runtime *runtime, struct nx_metrics *ret_metrics)
     metrics.total.tasks_spawned += atomic_load(&runtime->injected);
     nxi_blocking_metrics(runtime->blocking, &metrics.blocking);
     nxi_blocking_metrics(runtime->resolver, &metrics.resolver);
-    nxi_blocking_metrics(runtime->blocking, &metrics.blocking);
-    nxi_blocking_metrics(runtime->resolver, &metrics.resolver);
     *ret_metrics = metrics;
     return 0;
 }

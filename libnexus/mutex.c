@@ -225,14 +225,10 @@ void nxi_mutex_lock_again(nx_mutex *mutex)
 
 /* ---- unlocking ---- */
 
-/* The caller holds the mutex, and there were waiters and no candidate. Who is to be woken, if still so. */
+/* With the lock; the caller holds the mutex, and somebody waits. Who is to be woken. */
 static struct nxi_waiter *release_to_waiter(nx_mutex *mutex)
 {
     struct nxi_waiter *first = mutex->waiters.first;
-    if (!first) {
-        __atomic_fetch_and(&mutex->state, ~HELD, __ATOMIC_RELEASE);
-        return NULL;
-    }
     first->result = first->weight == LOST ? NXI_MUTEX_HANDED : NXI_MUTEX_CANDIDATE;
     take_out(mutex, first);
     if (first->result == NXI_MUTEX_CANDIDATE) { /* one step: between two somebody might see neither bit */
@@ -243,17 +239,21 @@ static struct nxi_waiter *release_to_waiter(nx_mutex *mutex)
     return first;
 }
 
+/* Where nobody is woken, to drop HELD is the last that is done with the mutex: whoever has it next may free it. */
 static NXI_NOINLINE void unlock_slowly(nx_mutex *mutex)
 {
-    uint32_t seen = load_state(mutex);
-    while (!(seen & QUEUED) || seen & WOKEN)
-        if (swap_state(mutex, &seen, seen & ~HELD, __ATOMIC_RELEASE))
-            return;
-    nxi_lock(&mutex->lock);
-    struct nxi_waiter *waiter = release_to_waiter(mutex);
-    nxi_unlock(&mutex->lock);
-    if (waiter)
-        nxi_waiter_wake(waiter, NX_REASON_UNBLOCK);
+    struct nxi_waiter *waiter = NULL;
+    while (!waiter) { /* ends: in each further turn who waited has given up, and somebody else has come */
+        uint32_t seen = load_state(mutex);
+        while (!(seen & QUEUED) || seen & WOKEN)
+            if (swap_state(mutex, &seen, seen & ~HELD, __ATOMIC_RELEASE))
+                return;
+        nxi_lock(&mutex->lock);
+        if (mutex->waiters.first)
+            waiter = release_to_waiter(mutex);
+        nxi_unlock(&mutex->lock);
+    }
+    nxi_waiter_wake(waiter, NX_REASON_UNBLOCK);
 }
 
 void nxi_mutex_release(nx_mutex *mutex)

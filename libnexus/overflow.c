@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -98,6 +99,17 @@ static void report(size_t stack_size)
                "nx_runtime_options\n");
     ignored = write(STDERR_FILENO, text.bytes, text.length);
     (void)ignored;
+}
+
+void nxi_overflow_found(size_t stack_size)
+{
+    static const char how[] =
+        "nexus: by a frame larger than its guard; gcc -fstack-clash-protection stops such a frame "
+        "where it begins\n";
+    report(stack_size);
+    ssize_t ignored = write(STDERR_FILENO, how, sizeof(how) - 1);
+    (void)ignored;
+    abort();
 }
 
 /*

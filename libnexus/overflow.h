@@ -22,6 +22,10 @@ int nxi_overflow_install(bool leave_alone);
 /* Undoes one install; the last one puts back what was there, unless somebody has installed over ours. */
 void nxi_overflow_remove(void);
 
+/* The running task is found outside its stack, having stepped over the guard: says so and aborts, since what lies below
+ * may be another task's. */
+_Noreturn void nxi_overflow_found(size_t stack_size);
+
 /* Gives the calling thread a signal stack if it has none, and takes it away again. 0 or -errno. */
 int nxi_overflow_thread(void);
 void nxi_overflow_thread_done(void);

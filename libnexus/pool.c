@@ -417,7 +417,7 @@ static void abandon(void *arg)
 {
     struct connection *connection = arg;
     struct nx_pool *pool = connection->pool;
-    drop(pool, connection, true);
+    drop(pool, connection, false);
     unreference(pool);
 }
 

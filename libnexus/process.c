@@ -22,6 +22,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -226,6 +227,31 @@ static void free_process(struct nx_process *process)
     nxi_free(process, sizeof(*process));
 }
 
+/* There is no descriptor for a pidfd. The child is ended, if it is ours still: where SIGCHLD is ignored, or somebody
+ * waits for all children, its number may be another's already. */
+static void end_without_pidfd(pid_t pid)
+{
+    siginfo_t info = {0};
+    if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
+        return;
+    kill(pid, SIGKILL);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+}
+
+/* 0 or -errno; -ECHILD: it has ended and somebody else has reaped it. */
+static int open_pidfd(struct nx_process *process)
+{
+    process->pidfd = (int)syscall(SYS_pidfd_open, process->pid, 0);
+    if (process->pidfd >= 0)
+        return 0;
+    int error = -errno;
+    if (error == -ESRCH)
+        return -ECHILD;
+    end_without_pidfd(process->pid);
+    return error;
+}
+
 int nx_process_spawn(const nx_process_options *given, nx_process **ret_process)
 {
     NXI_ENTRY(-ENOSYS);
@@ -248,14 +274,8 @@ int nx_process_spawn(const nx_process_options *given, nx_process **ret_process)
     error = wrap_pipes(process, &stdio);
     if (error == 0)
         error = start(&options, &stdio, &process->pid);
-    if (error == 0) {
-        process->pidfd = (int)syscall(SYS_pidfd_open, process->pid, 0);
-        error = process->pidfd < 0 ? -errno : 0;
-        if (error < 0) { /* no descriptors left: it has no handle that would be safe to keep */
-            kill(process->pid, SIGKILL);
-            waitpid(process->pid, NULL, 0);
-        }
-    }
+    if (error == 0)
+        error = open_pidfd(process);
     close_all(stdio.child);
     close_all(stdio.parent);
     if (error < 0) {
@@ -275,11 +295,26 @@ static bool has_ended(int pidfd)
     return poll(&pollfd, 1, 0) > 0;
 }
 
+/* Since Linux 6.15 a pidfd keeps the status of a process that somebody else has reaped: PIDFD_GET_INFO. */
+static int status_of_reaped(int pidfd, int *ret_status)
+{
+    struct {
+        uint64_t mask, cgroup;
+        uint32_t ids[11];
+        int32_t exit_code;
+    } info = {.mask = 8}; /* PIDFD_INFO_EXIT */
+    _Static_assert(sizeof(info) == 64, "PIDFD_INFO_SIZE_VER0");
+    if (ioctl(pidfd, _IOC(_IOC_READ | _IOC_WRITE, 0xff, 11, sizeof(info)), &info) < 0 || !(info.mask & 8))
+        return -ECHILD;
+    *ret_status = info.exit_code;
+    return 0;
+}
+
 int nxi_reap(int pidfd, int *ret_status)
 {
     siginfo_t info = {0};
     if (waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG) < 0)
-        return -errno;
+        return errno == ECHILD ? status_of_reaped(pidfd, ret_status) : -errno;
     if (info.si_pid == 0)
         return -EAGAIN;
     *ret_status = info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8
@@ -287,7 +322,7 @@ int nxi_reap(int pidfd, int *ret_status)
     return 0;
 }
 
-/* Takes note of its end. 0; -EAGAIN: it runs; -ECHILD: somebody else has reaped it (SIGCHLD is ignored, say). */
+/* Takes note of its end. 0; -EAGAIN: it runs; -ECHILD: somebody else has reaped it, and its status is lost. */
 static int note_end(struct nx_process *process)
 {
     pthread_mutex_lock(&process->lock);

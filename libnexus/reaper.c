@@ -21,6 +21,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int *orphans; /* pidfds */
 static size_t orphan_count, orphan_room;
 static int bell = -1; /* the thread's, while there is one */
+static pid_t owner;   /* of the thread: a forked child has inherited all of this but for the thread */
 
 /* The lock is held. */
 static int add(int pidfd)
@@ -98,6 +99,7 @@ static int start(void)
     bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (bell < 0)
         return -errno;
+    owner = getpid();
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     sigfillset(&all);
@@ -112,11 +114,23 @@ static int start(void)
     return error;
 }
 
+/* The parent's thread and children: they are not ours. The lock is held. */
+static void forget_parents(void)
+{
+    if (bell < 0 || owner == getpid())
+        return;
+    while (orphan_count > 0)
+        close(orphans[--orphan_count]);
+    close(bell);
+    bell = -1;
+}
+
 /* Without memory, a thread or a descriptor for it the child waits in the table, if it got there, for the next try. */
 void nxi_reap_later(int pidfd)
 {
     const uint64_t one = 1;
     pthread_mutex_lock(&lock);
+    forget_parents();
     if (add(pidfd) < 0) {
         close(pidfd);
     } else if (bell < 0) {

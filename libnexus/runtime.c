@@ -28,7 +28,9 @@ static struct nx_runtime *all;
 
 static void enlist(struct nx_runtime *runtime)
 {
+    static uint64_t last_serial;
     pthread_mutex_lock(&all_lock);
+    runtime->serial = ++last_serial;
     runtime->next = all;
     all = runtime;
     pthread_mutex_unlock(&all_lock);
@@ -47,12 +49,17 @@ static void delist(struct nx_runtime *runtime)
         nxi_signals_restore();
 }
 
-void nxi_runtimes_each(void (*visit)(void *arg, struct nx_runtime *runtime), void *arg)
+bool nxi_runtimes_visit(uint64_t serial, void (*visit)(void *arg, struct nx_runtime *runtime), void *arg)
 {
+    struct nx_runtime *found = NULL;
     pthread_mutex_lock(&all_lock);
     for (struct nx_runtime *runtime = all; runtime; runtime = runtime->next)
-        visit(arg, runtime);
+        if (runtime->serial >= serial) /* the list is in the order of serial numbers, the latest first */
+            found = runtime;
+    if (found)
+        visit(arg, found);
     pthread_mutex_unlock(&all_lock);
+    return found != NULL;
 }
 
 /* The child has one thread, and no lock of the parent's can be trusted: it only reads. */
@@ -117,6 +124,7 @@ static int open_contexts(struct nxi_worker *worker)
     for (uint32_t i = 0; i < runtime->driver_count; i++) {
         struct nxi_driver *driver = &worker->drivers[i];
         driver->ops = runtime->drivers[i].ops;
+        worker->start_driver = i;
         int error =
             driver->ops->ctx_open(runtime->drivers[i].instance, worker->index, &driver->ctx, &worker->start_reason);
         if (error < 0) {
@@ -176,12 +184,28 @@ bool nxi_worker_may_stop(struct nxi_worker *worker)
            worker->in_flight == worker->watch.armed && !atomic_load_explicit(&worker->inbox, memory_order_relaxed);
 }
 
-/* Moves the runtime on once all workers that run have arrived. */
-static void next_phase(struct nx_runtime *runtime, uint32_t count, uint32_t phase)
+static void wait_arrived(struct nx_runtime *runtime, uint32_t count)
 {
     pthread_mutex_lock(&runtime->lock);
     while (runtime->arrived < count)
         pthread_cond_wait(&runtime->changed, &runtime->lock);
+    pthread_mutex_unlock(&runtime->lock);
+}
+
+/* A thread outside may be between its push and its last look at a worker (inbox.c); it has a few instructions to go. */
+static void wait_for_posters(struct nx_runtime *runtime)
+{
+    while (atomic_load(&runtime->foreign) > 0)
+        sched_yield();
+}
+
+/* Moves the runtime on once all workers that run have arrived. None of them is parked then, so that nobody begins to
+ * ring one; who has begun has a context to ring until he is through. */
+static void next_phase(struct nx_runtime *runtime, uint32_t count, uint32_t phase)
+{
+    wait_arrived(runtime, count);
+    wait_for_posters(runtime);
+    pthread_mutex_lock(&runtime->lock);
     runtime->arrived = 0;
     atomic_store(&runtime->phase, phase);
     pthread_cond_broadcast(&runtime->changed);
@@ -216,10 +240,7 @@ static int start_workers(struct nx_runtime *runtime, char *error, size_t error_s
                  "threads (ulimit -u)",
                  started + 1, runtime->worker_count, nx_strerror(result));
 
-    pthread_mutex_lock(&runtime->lock);
-    while (runtime->arrived < started)
-        pthread_cond_wait(&runtime->changed, &runtime->lock);
-    pthread_mutex_unlock(&runtime->lock);
+    wait_arrived(runtime, started);
     for (uint32_t i = 0; i < started && result == 0; i++) {
         const struct nxi_worker *worker = runtime->workers[i];
         result = worker->start_error;
@@ -267,9 +288,9 @@ static int make_workers(struct nx_runtime *runtime)
 static void free_runtime(struct nx_runtime *runtime)
 {
     nxi_pools_close(runtime);
-    free_workers(runtime);
     nxi_loans_free(runtime);
     nxi_setup_close(runtime);
+    free_workers(runtime); /* a plugin may ring one until it is closed */
     pthread_cond_destroy(&runtime->changed);
     pthread_mutex_destroy(&runtime->idle_lock);
     pthread_mutex_destroy(&runtime->lock);
@@ -477,13 +498,6 @@ static void check_unjoined(void *arg, struct nxi_task *task, uint64_t ctl)
     const uint64_t told = NXI_CTL_SEEN | NXI_CTL_CLAIMED; /* claimed: somebody is in nx_join */
     if ((ctl & (NXI_CTL_DONE | NXI_CTL_PANICKED | told)) == (NXI_CTL_DONE | NXI_CTL_PANICKED))
         nxi_panic_unjoined(task);
-}
-
-/* A thread outside may be between its push and its last look at a worker (inbox.c); it has a few instructions to go. */
-static void wait_for_posters(struct nx_runtime *runtime)
-{
-    while (atomic_load(&runtime->foreign) > 0)
-        sched_yield();
 }
 
 void nx_runtime_destroy(nx_runtime *runtime)

@@ -5,10 +5,10 @@
  * their ids are taken (CLAIMED), so that nobody else joins them, and are given up by the end itself. The last one out
  * wakes the closer. So the close, which returns when the list is empty, is all the joining there is.
  *
- * Everything that changes is under scope->lock: spawning, which looks whether the scope still takes children and enters
- * the child; a child's end, which leaves; cancelling, which sets `cancelled` and cancels who is in the list. A sibling
- * spawned on another worker while the scope is being closed is thus entered before the close ends, as its spawner is in
- * the list meanwhile, or refused.
+ * Everything that changes is under scope->lock: a spawned child's entry, before it can run; a child's end, which leaves;
+ * cancelling, which sets `cancelled` and cancels who is in the list. A scope that was cancelled between a spawner's look
+ * and its child's entry has the child cancelled. A sibling spawned on another worker while the scope is being closed is
+ * entered before the close ends, as its spawner is in the list meanwhile.
  *
  * Who may touch a scope without holding anything: its opener, until it closes it, and tasks that are in it, or in a
  * scope that was opened in it, as it can't be closed before they have ended. A task's scopes are a chain: those it has
@@ -51,20 +51,29 @@ static void set_limit(struct nxi_task *task, nx_time limit)
         task->flags |= NXI_TASK_LIMITED;
 }
 
-/* ---- children: under the lock ---- */
+/* ---- children ---- */
 
+/*
+ * It is QUEUED, so that who cancels it leaves its node alone, and a cancel that has come since its spawner looked is its
+ * first.
+ */
 void nxi_scope_enter(struct nx_scope *scope, struct nxi_task *task)
 {
     struct nxi_cold *cold = task->cold;
     cold->scope = scope;
     set_limit(task, scope->limit);
+    nxi_lock(&scope->lock);
+    if (scope->cancelled)
+        nxi_task_mark(task, NXI_CTL_CANCEL, true);
     cold->child_next = scope->children;
     cold->child_link = &scope->children;
     if (cold->child_next)
         cold->child_next->cold->child_link = &cold->child_next;
     scope->children = task;
+    nxi_unlock(&scope->lock);
 }
 
+/* With the lock. */
 static void leave(struct nxi_cold *cold)
 {
     *cold->child_link = cold->child_next;
@@ -72,7 +81,7 @@ static void leave(struct nxi_cold *cold)
         cold->child_next->cold->child_link = cold->child_link;
 }
 
-/* None of them can end meanwhile: its end would have to leave first. */
+/* With the lock. None of them can end meanwhile: its end would have to leave first. */
 static void cancel_children(struct nx_scope *scope)
 {
     scope->cancelled = true;
@@ -165,12 +174,11 @@ static nx_task spawn(struct nx_scope *scope, const nx_task_options *options, nx_
         return child;
     bool late = scope->limit != NX_FOREVER && scope->limit <= nx_now();
     nxi_lock(&scope->lock);
-    if (late || scope->cancelled)
-        child = -ECANCELED;
-    else
-        child = nxi_spawn_in(scope, nxi_self()->runtime, options, fn, arg, site, NXI_CTL_CLAIMED);
+    bool cancelled = scope->cancelled;
     nxi_unlock(&scope->lock);
-    return child;
+    if (late || cancelled)
+        return -ECANCELED;
+    return nxi_spawn_in(scope, nxi_self()->runtime, options, fn, arg, site, NXI_CTL_CLAIMED);
 }
 
 nx_task nx_scope_spawn(nx_scope *scope, nx_task_fn fn, void *arg)

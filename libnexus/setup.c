@@ -408,10 +408,11 @@ void nxi_setup_info(const struct nx_runtime *runtime, struct nx_runtime_info *in
 void nxi_setup_describe_failure(const struct nx_runtime *runtime, const struct nxi_worker *worker, char *error,
                                 size_t size)
 {
+    const struct nxi_setup *setup = runtime->setup;
+    const struct nxi_selection *failed = worker->start_driver == 0 ? &setup->net : &setup->file;
     char text[480];
     nxi_reason_text(&worker->start_reason, worker->start_error, text, sizeof(text));
-    say(error, size, "worker %u can't open its part of the backend %s: %s", worker->index,
-        runtime->setup->net.plugin->name, text);
+    say(error, size, "worker %u can't open its part of the backend %s: %s", worker->index, failed->plugin->name, text);
 }
 
 void nxi_setup_give_error(const nx_runtime_options *options, const char *error)

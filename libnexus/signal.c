@@ -59,7 +59,7 @@ static uint64_t bits_of(const sigset_t *set)
         if (sigismember(set, signo) != 1)
             continue;
         if (signo == SIGKILL || signo == SIGSTOP || signo == SIGSEGV || signo == SIGBUS || signo == SIGFPE ||
-            signo == SIGILL || signo == SIGTRAP)
+            signo == SIGILL || signo == SIGTRAP || (signo > SIGSYS && signo < SIGRTMIN)) /* the C library's own */
             return 0;
         bits |= bit_of(signo);
     }
@@ -183,11 +183,10 @@ int nx_signal_wait(const sigset_t *set, int *ret_signo, nx_time deadline)
         return nxi_no_task();
     if (!set || !ret_signo)
         return -EINVAL;
-    int error = nxi_signals_open(set, &signals);
-    if (error < 0) {
-        nxi_charge(nxi_self());
+    nxi_charge(nxi_self());
+    int error = nxi_task_cancelled(nxi_self()->current) ? -ECANCELED : nxi_signals_open(set, &signals);
+    if (error < 0)
         return error;
-    }
     int signo = nxi_signals_next(&signals, NULL, deadline);
     nxi_signals_close(&signals);
     if (signo < 0)
@@ -199,8 +198,9 @@ int nx_signal_wait(const sigset_t *set, int *ret_signo, nx_time deadline)
 void nxi_signals_restore(void)
 {
     pthread_mutex_lock(&lock);
-    for (int signo = 1; signo <= SIGNALS_MAX; signo++)
-        if (installed & bit_of(signo))
+    struct sigaction now;
+    for (int signo = 1; signo <= SIGNALS_MAX; signo++) /* a handler that was put over ours meanwhile stays */
+        if (installed & bit_of(signo) && sigaction(signo, NULL, &now) == 0 && now.sa_handler == handler)
             sigaction(signo, &previous[signo - 1], NULL);
     installed = 0;
     for (int i = 0; i < PIPES_MAX; i++) {

@@ -163,19 +163,35 @@ void nxi_tasks_release(struct nxi_worker *worker)
         shed(worker, worker->free_count);
 }
 
+/* Whether the header is a task of the runtime's. In this order: a state other than FREE, seen after this generation, is
+ * this generation's, and so is worker. */
+static bool is_of(struct nxi_task *task, const struct nx_runtime *runtime, uint64_t *ret_ctl)
+{
+    *ret_ctl = atomic_load_explicit(&task->ctl, memory_order_acquire);
+    uint8_t state = atomic_load_explicit(&task->state, memory_order_acquire);
+    struct nxi_worker *worker = atomic_load_explicit(&task->worker, memory_order_relaxed);
+    return state != NXI_FREE && nxi_has_worker(runtime, worker);
+}
+
+bool nxi_tasks_some(struct nx_runtime *runtime, uint32_t *inout_slot,
+                    bool (*visit)(void *arg, struct nxi_task *task, uint64_t ctl), void *arg)
+{
+    struct nxi_task *task;
+    uint64_t ctl;
+    while ((task = slot_at(*inout_slot))) { /* ends: there are so many slots */
+        ++*inout_slot;
+        if (is_of(task, runtime, &ctl) && !visit(arg, task, ctl))
+            return true;
+    }
+    return false;
+}
+
 void nxi_tasks_each(struct nx_runtime *runtime, void (*visit)(void *arg, struct nxi_task *task, uint64_t ctl),
                     void *arg)
 {
-    for (uint32_t slot = 0;; slot++) {
-        struct nxi_task *task = slot_at(slot);
-        if (!task)
-            return;
-        /* In this order: a state other than FREE, seen after this generation, is this generation's, and so is worker.
-         */
-        uint64_t ctl = atomic_load_explicit(&task->ctl, memory_order_acquire);
-        uint8_t state = atomic_load_explicit(&task->state, memory_order_acquire);
-        struct nxi_worker *worker = atomic_load_explicit(&task->worker, memory_order_relaxed);
-        if (state != NXI_FREE && nxi_has_worker(runtime, worker))
+    struct nxi_task *task;
+    uint64_t ctl;
+    for (uint32_t slot = 0; (task = slot_at(slot)); slot++)
+        if (is_of(task, runtime, &ctl))
             visit(arg, task, ctl);
-    }
 }

@@ -16,6 +16,7 @@
 #define _GNU_SOURCE
 
 #include "stack.h"
+#include "overflow.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -589,7 +590,8 @@ void nxi_stack_parking_slow(struct nxi_stack *stack, void *sp)
     uintptr_t lowest = (uintptr_t)sp;
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
 
-    assert(lowest >= (uintptr_t)stack->low && lowest <= (uintptr_t)stack);
+    if (lowest < (uintptr_t)stack->low || lowest > (uintptr_t)stack)
+        nxi_overflow_found(nxi_stack_size(stack));
     if (here >= (uintptr_t)stack->low && here < lowest)
         lowest = here;
     if (stack->flags & FLAG_DEEP)
@@ -597,7 +599,7 @@ void nxi_stack_parking_slow(struct nxi_stack *stack, void *sp)
     stack->alarm = top_page(stack);
     if ((uintptr_t)sp < stack->alarm) {
         stack->flags |= FLAG_PARKED_DEEP;
-        stack->alarm = 0; /* nothing more to learn in this life */
+        stack->alarm = (uintptr_t)stack->low; /* nothing more to learn in this life but an overflow */
     }
 }
 

@@ -38,6 +38,7 @@ static struct {
     unsigned users;
     struct sigaction old;
     _Atomic int state;
+    _Atomic pthread_t asked;
     struct nxi_registers registers;
     bool known;
     struct nxi_stack_copy copy;
@@ -80,8 +81,10 @@ static void handle(int signo, siginfo_t *info, void *context)
 {
     int expected = ASKED;
     (void)signo;
-    (void)info;
-    if (!atomic_compare_exchange_strong(&buffer.state, &expected, COPYING))
+    if (info->si_code != SI_TKILL || atomic_load(&buffer.state) != ASKED ||
+        !pthread_equal(atomic_load(&buffer.asked),
+                       pthread_self()) || /* somebody else's signal, which found another thread */
+        !atomic_compare_exchange_strong(&buffer.state, &expected, COPYING))
         return;
     buffer.known = nxi_registers_of_signal(&buffer.registers, context);
     uintptr_t low = buffer.registers.of[7] - 128; /* the red zone */
@@ -105,6 +108,14 @@ int nxi_stall_signal(void)
         chosen = atomic_compare_exchange_strong(&stall_signal, &none, signo) ? signo : none;
     }
     return chosen;
+}
+
+/* The program may have put a handler of its own over ours: that stays, and is not called by us. */
+static bool still_ours(void)
+{
+    struct sigaction now;
+    return sigaction(atomic_load(&stall_signal), NULL, &now) == 0 && now.sa_flags & SA_SIGINFO &&
+           now.sa_sigaction == handle;
 }
 
 static int use_buffer(void)
@@ -132,8 +143,10 @@ static void unuse_buffer(void)
     if (--buffer.users == 0) {
         /* A signal that a thread has not taken yet finds the state IDLE, or is ignored: never the default, to end. */
         struct sigaction ignore = {.sa_handler = SIG_IGN};
-        sigaction(atomic_load(&stall_signal), &ignore, NULL);
-        sigaction(atomic_load(&stall_signal), &buffer.old, NULL);
+        if (still_ours()) {
+            sigaction(atomic_load(&stall_signal), &ignore, NULL);
+            sigaction(atomic_load(&stall_signal), &buffer.old, NULL);
+        }
         nxi_free(buffer.bytes, COPY_BYTES);
     }
     pthread_mutex_unlock(&buffer.lock);
@@ -152,9 +165,10 @@ static int ask(struct nxi_worker *worker, uintptr_t *ret_pcs, int max)
 {
     int count = 0;
     pthread_mutex_lock(&buffer.lock);
+    atomic_store(&buffer.asked, worker->thread);
     atomic_store(&buffer.state, ASKED);
     nx_time until = nxi_clock() + ANSWER_NS;
-    if (pthread_kill(worker->thread, atomic_load(&stall_signal)) == 0)
+    if (still_ours() && pthread_kill(worker->thread, atomic_load(&stall_signal)) == 0)
         while (atomic_load(&buffer.state) != COPIED && nxi_clock() < until)
             nap();
     int expected = ASKED;

@@ -109,7 +109,7 @@ static struct nxi_worker *owner_of(const struct nx_stream *stream)
 static bool claim(struct nx_stream *stream, struct nxi_worker *worker)
 {
     struct nxi_worker *owner = NULL;
-    return atomic_compare_exchange_strong_explicit(&stream->owner, &owner, worker, memory_order_acquire,
+    return atomic_compare_exchange_strong_explicit(&stream->owner, &owner, worker, memory_order_seq_cst,
                                                    memory_order_relaxed);
 }
 
@@ -247,6 +247,12 @@ static int64_t run_here(struct nxi_worker *worker, struct nx_stream *stream, str
     return completion.result;
 }
 
+/* On the owner: bytes are there that the driver doesn't know of. */
+static bool has_kept(const struct nxi_stream_op *op)
+{
+    return op->waiter.choice && op->base.op.code == NX_OP_POLL && atomic_load(&op->stream->kept);
+}
+
 /* The owner's side of a posted operation: true if it has been answered. */
 static bool take_request(struct nxi_worker *worker, struct nx_stream *stream, struct nxi_stream_op *op)
 {
@@ -256,6 +262,10 @@ static bool take_request(struct nxi_worker *worker, struct nx_stream *stream, st
     op->waiter.result = -ECANCELED;
     if (op->retry || op->closed)
         return true;
+    if (has_kept(op)) {
+        op->waiter.result = NX_READABLE;
+        return true;
+    }
     op->retry = give_up(worker, stream);
     if (op->retry || atomic_fetch_or(&op->phase, SUBMITTED) & CANCELLED)
         return true;
@@ -399,8 +409,13 @@ static int start_here(struct nxi_worker *worker, struct nxi_stream_op *op, struc
     struct nx_completion completion;
     op->closed = op->stream->closing;
     op->waiter.result = -ECANCELED;
+    op->waiter.choice = choice;
     if (op->closed)
         return 1;
+    if (has_kept(op)) {
+        op->waiter.result = NX_READABLE;
+        return 1;
+    }
     if (nxi_submit(worker, op->stream->driver, &op->base, &completion) != 0) {
         note(op, &completion);
         return 1;
@@ -437,9 +452,46 @@ void nxi_stream_cancel(struct nxi_stream_op *op)
         ops_of(op->stream)->cancel(ctx_of(op->stream, worker), &op->base.op);
 }
 
+/* Nobody but nxi_stream_stir cancels one whose result is asked for. */
 int64_t nxi_stream_result(const struct nxi_stream_op *op)
 {
-    return op->retry ? -EAGAIN : settle(op, 0);
+    int64_t result = settle(op, 0);
+    return op->retry || result == -ECANCELED ? -EAGAIN : result;
+}
+
+static void stir_here(struct nxi_worker *worker, struct nx_stream *stream)
+{
+    for (struct nxi_stream_op *op = stream->ops; op; op = op->next)
+        if (op->waiter.choice && op->base.op.code == NX_OP_POLL)
+            ops_of(stream)->cancel(ctx_of(stream, worker), &op->base.op);
+}
+
+static void stir_arrived(struct nxi_worker *worker, struct nxi_node *node)
+{
+    struct nx_stream *stream = nxi_container(node, struct nx_stream, stir_node);
+    atomic_store(&stream->stirring, false);
+    if (owner_of(stream) == worker) /* else it has been given up, with nothing in flight */
+        stir_here(worker, stream);
+    unreference(stream);
+}
+
+/*
+ * What is kept was written before the owner is read, and whoever claims the stream, or receives an operation as its
+ * owner, looks at what is kept then. All are seq_cst: either it is seen there, or the owner here, who finds the
+ * operation in flight when the message comes.
+ */
+void nxi_stream_stir(nx_stream *stream)
+{
+    struct nxi_worker *owner = atomic_load(&stream->owner);
+    if (!owner)
+        return;
+    if (owner == nxi_self()) {
+        stir_here(owner, stream);
+    } else if (!atomic_exchange(&stream->stirring, true)) {
+        atomic_fetch_add_explicit(&stream->references, 1, memory_order_relaxed);
+        stream->stir_node.run = stir_arrived;
+        nxi_post(owner, &stream->stir_node);
+    }
 }
 
 /* ---- closing, from anywhere ---- */

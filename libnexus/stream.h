@@ -24,7 +24,8 @@ struct nx_stream {
     _Atomic int32_t stash[2];        /* by nxi_direction: error that came after some bytes: the next call's */
     struct nxi_stream_op *ops;       /* in flight */
     struct nxi_op close_op;
-    struct nxi_node close_node;
+    struct nxi_node close_node, stir_node;
+    atomic_bool stirring; /* stir_node is under way, and holds the stream */
 };
 
 /* A task's operation, on its stack or at least in its hands. waiter.result is the completion's. */
@@ -61,12 +62,14 @@ void nxi_stream_release(nx_stream *stream, bool held);
 /*
  * An operation in flight beside others of the same task, which holds the stream. Start: 1: it has completed; 0: when it
  * completes op->waiter, made by the start, is woken, and the choice is stirred. Then the result; -EAGAIN: start again,
- * the stream has changed hands. What is no longer wanted is cancelled, which may park for the owner's answer, and then
+ * the stream has changed hands, or was stirred. What is no longer wanted is cancelled, which may park for the owner's answer, and then
  * still waited for by nxi_waiter_wait.
  */
 int nxi_stream_start(nx_stream *stream, struct nxi_stream_op *op, const struct nx_op *what, struct nxi_choice *choice);
 void nxi_stream_cancel(struct nxi_stream_op *op);
 int64_t nxi_stream_result(const struct nxi_stream_op *op);
+/* Bytes are kept now, by a seq_cst write to stream->kept: completes each NX_OP_POLL that was started so. */
+void nxi_stream_stir(nx_stream *stream);
 
 /* Closes a stream nobody uses; also from what the worker's loop calls. */
 void nxi_stream_close(struct nxi_worker *worker, nx_stream *stream);

@@ -26,7 +26,7 @@
 
 struct module {
     uintptr_t base; /* what is added to the file's addresses */
-    char path[256];
+    char path[4096];
     ElfW(Sym) * symbols;
     char *strings;
     size_t symbol_count, strings_size;
@@ -129,23 +129,32 @@ static void read_file(struct module *module, const char *path)
     close(fd);
 }
 
+/* The file's name, which goes when somebody unloads the file. */
+static void copy_path(char *to, size_t size, const char *from)
+{
+    memset(to, 0, size);
+    for (size_t length = size - 1; from && length > 0 && !nxi_snoop(to, from, length); length /= 2)
+        memset(to, 0, size);
+    if (!*to)
+        snprintf(to, size, "/proc/self/exe");
+}
+
 static struct module *module_of(struct nxi_symbols *symbols, uintptr_t pc)
 {
-    struct link_map *map = map_of(pc);
-    if (!map)
+    struct link_map *found = map_of(pc), map;
+    if (!found || !nxi_snoop(&map, found, sizeof(map)))
         return NULL;
-    const char *path = map->l_name && *map->l_name ? map->l_name : "/proc/self/exe";
     for (unsigned i = 0; i < symbols->module_count; i++)
-        if (symbols->modules[i].base == map->l_addr)
+        if (symbols->modules[i].base == map.l_addr)
             return &symbols->modules[i];
     if (symbols->module_count == MODULES_MAX)
         return NULL;
     struct module *module = &symbols->modules[symbols->module_count++];
-    module->base = map->l_addr;
-    snprintf(module->path, sizeof(module->path), "%s", path);
-    read_file(module, path);
-    if (path[0] == '/' && strcmp(path, "/proc/self/exe") == 0) {
-        ssize_t length = readlink(path, module->path, sizeof(module->path) - 1);
+    module->base = map.l_addr;
+    copy_path(module->path, sizeof(module->path), map.l_name);
+    read_file(module, module->path);
+    if (strcmp(module->path, "/proc/self/exe") == 0) {
+        ssize_t length = readlink("/proc/self/exe", module->path, sizeof(module->path) - 1);
         module->path[length > 0 ? length : 0] = '\0';
     }
     return module;

@@ -239,13 +239,16 @@ static uint32_t select_worker(struct nx_runtime *runtime, const struct nxi_task 
 }
 
 /* Puts a new task where the scheduler wants it. */
-static void place(struct nx_runtime *runtime, struct nxi_task *task, struct nxi_worker *from, uint32_t choice)
+static void place(struct nx_runtime *runtime, struct nxi_task *task, struct nxi_worker *from, uint32_t choice,
+                  bool in_scope)
 {
     bool inject = choice == NX_WORKER_INJECT;
     struct nxi_worker *home = inject ? (from ? from : runtime->workers[0]) : runtime->workers[choice];
     task->ready.home = home->index;
     atomic_store_explicit(&task->worker, home, memory_order_relaxed);
     atomic_store_explicit(&task->state, NXI_NEW, memory_order_release);
+    if (NXI_UNLIKELY(in_scope) && (inject || home == from))
+        nxi_task_mark(task, NXI_CTL_QUEUED, false); /* cancels may go to its home now */
     if (!inject && home == from) {
         uint32_t live = atomic_load_explicit(&home->live, memory_order_relaxed);
         atomic_store_explicit(&home->live, live + 1, memory_order_relaxed);
@@ -320,11 +323,11 @@ nx_task nxi_spawn_in(struct nx_scope *scope, struct nx_runtime *runtime, const n
     bool local = choice == NX_WORKER_INJECT || runtime->workers[choice] == from;
     uint64_t generation = atomic_load_explicit(&task->ctl, memory_order_relaxed);
     /* Seen by who looks the id up, which they have only from us. */
-    atomic_store_explicit(&task->ctl, generation | ctl | (local ? 0 : NXI_CTL_QUEUED), memory_order_release);
+    atomic_store_explicit(&task->ctl, generation | ctl | (local && !scope ? 0 : NXI_CTL_QUEUED), memory_order_release);
     nx_task id = nxi_task_id(task);
     if (NXI_UNLIKELY(scope != NULL))
-        nxi_scope_enter(scope, task);
-    place(runtime, task, from, choice);
+        nxi_scope_enter(scope, task); /* from now on siblings may cancel it */
+    place(runtime, task, from, choice, scope != NULL);
     return id;
 }
 

@@ -23,6 +23,7 @@
 #define LEVEL_BITS 6
 #define SLOT_MASK (NXI_WHEEL_SLOTS - 1)
 #define SCAN_MAX 64      /* timers nxi_wheel_next() looks at in a bucket that has not begun */
+#define ORDER_SCAN 8     /* timers link_due() looks at */
 #define MOVES_PER_FIRE 8 /* nxi_wheel_expire()'s bound on cascading, times max */
 
 #define PLACE_QUEUE NXI_WHEEL_BUCKETS /* and the one after it */
@@ -45,13 +46,16 @@ static void set_count(struct nxi_wheel *wheel, unsigned count)
  * Lists and buckets
  */
 
-static void link_first(struct nxi_timer **list, struct nxi_timer *timer)
+/* At the end, so that timers of one deadline fire in the order in which they were started. */
+static void link_last(struct nxi_wheel *wheel, struct nxi_timer *timer, uint32_t place)
 {
-    timer->next = *list;
-    if (timer->next != NULL)
-        timer->next->link = &timer->next;
-    timer->link = list;
-    *list = timer;
+    struct nxi_timer_queue *list = &wheel->lists[place];
+
+    timer->place = place;
+    timer->next = NULL;
+    timer->link = list->head != NULL ? list->tail : &list->head;
+    *timer->link = timer;
+    list->tail = &timer->next;
 }
 
 static uint32_t place_for(const struct nxi_wheel *wheel, uint64_t tick)
@@ -67,9 +71,8 @@ static void link_bucket(struct nxi_wheel *wheel, struct nxi_timer *timer, uint32
 {
     unsigned level = place / NXI_WHEEL_SLOTS;
 
-    timer->place = place;
-    link_first(&wheel->buckets[place], timer);
-    if (timer->next != NULL)
+    link_last(wheel, timer, place);
+    if (timer->link != &wheel->lists[place].head)
         return;
     wheel->occupied[level] |= UINT64_C(1) << (place & SLOT_MASK);
     wheel->levels |= 1u << level;
@@ -92,20 +95,36 @@ static void unlink_timer(struct nxi_wheel *wheel, struct nxi_timer *timer)
     *timer->link = next;
     if (next != NULL)
         next->link = timer->link;
-    else if (timer->place >= PLACE_QUEUE)
-        wheel->queues[timer->place - PLACE_QUEUE].tail = timer->link;
+    else
+        wheel->lists[timer->place].tail = timer->link;
     timer->link = NULL;
 }
 
-static void link_queue(struct nxi_wheel *wheel, struct nxi_timer *timer, unsigned index)
+static struct nxi_timer *last_of(const struct nxi_timer_queue *list)
 {
-    struct nxi_timer_queue *queue = &wheel->queues[index];
+    return (struct nxi_timer *)((char *)list->tail - offsetof(struct nxi_timer, next));
+}
 
-    timer->place = PLACE_QUEUE + index;
-    timer->next = NULL;
-    timer->link = queue->tail;
-    *queue->tail = timer;
-    queue->tail = &timer->next;
+/*
+ * What falls due together fires in the order of its deadlines where that costs nothing to speak of: a few timers, and any
+ * number that were started in order or in reverse. More is not worth a sort.
+ */
+static void link_due(struct nxi_wheel *wheel, struct nxi_timer *timer)
+{
+    struct nxi_timer_queue *queue = &wheel->lists[PLACE_QUEUE + wheel->firing];
+    struct nxi_timer **at = &queue->head;
+
+    if (*at == NULL || last_of(queue)->deadline <= timer->deadline) {
+        link_last(wheel, timer, PLACE_QUEUE + wheel->firing);
+        return;
+    }
+    for (int i = 0; i < ORDER_SCAN && (*at)->deadline <= timer->deadline; i++) /* ends: the last one is later */
+        at = &(*at)->next;
+    timer->place = PLACE_QUEUE + wheel->firing;
+    timer->next = *at;
+    timer->next->link = &timer->next;
+    timer->link = at;
+    *at = timer;
 }
 
 static void mark_empty(struct nxi_wheel *wheel, uint32_t place)
@@ -121,7 +140,7 @@ static void mark_empty(struct nxi_wheel *wheel, uint32_t place)
 static uint32_t first_bucket(struct nxi_wheel *wheel)
 {
     if (wheel->cascading != NO_BUCKET) {
-        if (wheel->buckets[wheel->cascading] != NULL)
+        if (wheel->lists[wheel->cascading].head != NULL)
             return wheel->cascading;
         mark_empty(wheel, wheel->cascading);
         wheel->cascading = NO_BUCKET;
@@ -130,7 +149,7 @@ static uint32_t first_bucket(struct nxi_wheel *wheel)
         unsigned level = (unsigned)__builtin_ctz(wheel->levels);
         uint32_t place = level * NXI_WHEEL_SLOTS + (uint32_t)__builtin_ctzll(wheel->occupied[level]);
 
-        if (wheel->buckets[place] != NULL)
+        if (wheel->lists[place].head != NULL)
             return place;
         mark_empty(wheel, place);
     }
@@ -148,8 +167,6 @@ void nxi_wheel_init(struct nxi_wheel *wheel, nx_time now)
     wheel->elapsed = tick_of(now);
     wheel->cascading = NO_BUCKET;
     wheel->bound = NO_BUCKET;
-    for (unsigned i = 0; i < 2; i++)
-        wheel->queues[i].tail = &wheel->queues[i].head;
 }
 
 void nxi_timer_init(struct nxi_timer *timer, void (*fire)(struct nxi_timer *timer))
@@ -179,7 +196,7 @@ void nxi_timer_start(struct nxi_wheel *wheel, struct nxi_timer *timer, nx_time d
     if (deadline < wheel->next)
         wheel->next = deadline; /* means nothing unless next_valid */
     if (deadline <= wheel->now)
-        link_queue(wheel, timer, !wheel->firing);
+        link_last(wheel, timer, PLACE_QUEUE + !wheel->firing);
     else
         link_bucket(wheel, timer, place_for(wheel, tick_of(deadline)));
 }
@@ -207,7 +224,7 @@ static bool scan_bucket(struct nxi_wheel *wheel, uint32_t place, unsigned max, n
     nx_time earliest = NX_FOREVER;
     struct nxi_timer *next;
 
-    for (struct nxi_timer *timer = wheel->buckets[place]; timer != NULL; timer = next) {
+    for (struct nxi_timer *timer = wheel->lists[place].head; timer != NULL; timer = next) {
         uint32_t right_place = place_for(wheel, tick_of(timer->deadline));
 
         next = timer->next;
@@ -240,7 +257,7 @@ static nx_time find_next(struct nxi_wheel *wheel)
             return wheel->now; /* a cascade was cut short */
         if (scan_bucket(wheel, place, start <= wheel->elapsed ? UINT32_MAX : SCAN_MAX, &deadline))
             return deadline;
-        if (wheel->buckets[place] != NULL) {
+        if (wheel->lists[place].head != NULL) {
             wheel->bound = place;
             return (nx_time)(start << TICK_BITS);
         }
@@ -249,9 +266,9 @@ static nx_time find_next(struct nxi_wheel *wheel)
 
 nx_time nxi_wheel_next(struct nxi_wheel *wheel)
 {
-    if (wheel->queues[0].head != NULL || wheel->queues[1].head != NULL)
+    if (wheel->lists[PLACE_QUEUE].head != NULL || wheel->lists[PLACE_QUEUE + 1].head != NULL)
         return wheel->now;
-    if (!wheel->next_valid || (wheel->bound != NO_BUCKET && wheel->buckets[wheel->bound] == NULL)) {
+    if (!wheel->next_valid || (wheel->bound != NO_BUCKET && wheel->lists[wheel->bound].head == NULL)) {
         wheel->bound = NO_BUCKET;
         wheel->next = find_next(wheel);
         wheel->next_valid = wheel->next > wheel->now;
@@ -269,7 +286,7 @@ static unsigned fire_queue(struct nxi_wheel *wheel, unsigned max)
     unsigned fired_count = 0;
     struct nxi_timer *timer;
 
-    while (fired_count < max && (timer = wheel->queues[wheel->firing].head) != NULL) {
+    while (fired_count < max && (timer = wheel->lists[PLACE_QUEUE + wheel->firing].head) != NULL) {
         unlink_timer(wheel, timer);
         set_count(wheel, nxi_wheel_count(wheel) - 1);
         fired_count++;
@@ -284,7 +301,7 @@ static bool cascade(struct nxi_wheel *wheel, uint32_t place, uint64_t *moves)
     struct nxi_timer *timer;
 
     wheel->cascading = place;
-    while ((timer = wheel->buckets[place]) != NULL) {
+    while ((timer = wheel->lists[place].head) != NULL) {
         if ((*moves)-- == 0)
             return false;
         unlink_timer(wheel, timer);
@@ -302,13 +319,13 @@ static bool queue_bucket(struct nxi_wheel *wheel, uint32_t place, unsigned max, 
     bool changed = false;
     struct nxi_timer *next;
 
-    for (struct nxi_timer *timer = wheel->buckets[place]; timer != NULL && max > 0 && *moves > 0; timer = next) {
+    for (struct nxi_timer *timer = wheel->lists[place].head; timer != NULL && max > 0 && *moves > 0; timer = next) {
         uint32_t right_place;
 
         next = timer->next;
         if (timer->deadline <= wheel->now) {
             unlink_timer(wheel, timer);
-            link_queue(wheel, timer, wheel->firing);
+            link_due(wheel, timer);
             changed = true;
             max--;
             continue;

@@ -26,9 +26,9 @@ struct nxi_timer {
 };
 
 /* Timers that are due, first in, first out. */
-struct nxi_timer_queue {
+struct nxi_timer_queue { /* all zeros is empty */
     struct nxi_timer *head;
-    struct nxi_timer **tail;
+    struct nxi_timer **tail; /* of no meaning while it is empty */
 };
 
 struct nxi_wheel {
@@ -36,14 +36,13 @@ struct nxi_wheel {
     nx_time now;      /* the latest time the wheel was told */
     nx_time next;     /* what nxi_wheel_next() found, while next_valid */
     bool next_valid;
-    uint8_t firing;     /* the queue being fired; the other has what was started when it was due already */
-    uint32_t levels;    /* bit n: level n is not empty */
-    uint32_t cascading; /* bucket that is being moved down over several calls, or none */
-    uint32_t bound;     /* the bucket whose start `next` is, or none: then it is a deadline */
+    uint8_t firing;         /* the queue being fired; the other has what was started when it was due already */
+    uint32_t levels;        /* bit n: level n is not empty */
+    uint32_t cascading;     /* bucket that is being moved down over several calls, or none */
+    uint32_t bound;         /* the bucket whose start `next` is, or none: then it is a deadline */
     _Atomic unsigned count; /* the owner's to write */
-    struct nxi_timer_queue queues[2];
     uint64_t occupied[NXI_WHEEL_LEVELS];
-    struct nxi_timer *buckets[NXI_WHEEL_BUCKETS];
+    struct nxi_timer_queue lists[NXI_WHEEL_BUCKETS + 2]; /* the buckets; what is due, and what was started due */
 };
 
 /* now: any time >= 0. A wheel must not be moved in memory while timers are active. */

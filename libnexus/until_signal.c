@@ -2,7 +2,8 @@
  * until_signal.c: nx_until_signal.
  *
  * The calling task waits for signals; its child, when it has ended, sets a flag and rouses it. From the first signal
- * on, or a cancel, the caller is shielded: whatever comes, it waits for the child or ends the process.
+ * on, or a cancel, the caller is shielded: whatever comes, it waits for the child or ends the process. So does a caller
+ * that panics in on_signal: the child works with what is on the caller's stack.
  */
 #include "signals.h"
 #include <unistd.h>
@@ -13,6 +14,7 @@ struct guarded {
     nx_task_fn fn;
     void *arg;
     struct nxi_signals signals;
+    nx_task child;
     atomic_bool ended;
 };
 
@@ -48,7 +50,7 @@ static _Noreturn void force(int signo)
 }
 
 /* Until the child has ended: the first signal's number, 0, or why the caller gave up. The caller is shielded then. */
-static int watch(struct guarded *guarded, nx_task child, const nx_until_signal_options *options)
+static int watch(struct guarded *guarded, const nx_until_signal_options *options)
 {
     nx_time deadline = NX_FOREVER;
     int first = 0, error = 0;
@@ -57,12 +59,15 @@ static int watch(struct guarded *guarded, nx_task child, const nx_until_signal_o
         nx_shield(NX_FOREVER);
         if (next == 0)
             return first > 0 ? first : error;
-        if (first > 0) /* again, or the time is up */
+        bool over = next == -ETIMEDOUT || next == -ECANCELED;
+        if (first > 0 && (next > 0 || over)) /* again, or the time is up */
             force(next > 0 ? next : first);
-        nx_cancel(child);
+        nx_cancel(guarded->child);
         if (next < 0) {
             error = next;
-            continue;
+            if (over)
+                continue;
+            return first > 0 ? first : error; /* out of memory: it can't watch, only wait for the child */
         }
         first = next;
         if (options->on_signal)
@@ -84,6 +89,27 @@ static int take_result(nx_task child, intptr_t *ret_result)
     return error;
 }
 
+/* The caller has panicked. */
+static void abandon(void *arg)
+{
+    struct guarded *guarded = arg;
+    nx_shield(NX_FOREVER);
+    nx_cancel(guarded->child);
+    take_result(guarded->child, NULL);
+    nxi_signals_close(&guarded->signals);
+}
+
+static int watch_guarded(struct guarded *guarded, const nx_until_signal_options *options)
+{
+    struct nxi_defer guard;
+    int result = nxi_guard(&guard, abandon, guarded); /* the cold part is there: it doesn't fail */
+    if (result < 0)
+        return result;
+    result = watch(guarded, options);
+    nxi_unguard(&guard);
+    return result;
+}
+
 static int run(const sigset_t *set, struct guarded *guarded, const nx_until_signal_options *options,
                intptr_t *ret_result)
 {
@@ -91,10 +117,10 @@ static int run(const sigset_t *set, struct guarded *guarded, const nx_until_sign
     if (error < 0)
         return error;
     nx_time shield = nxi_self()->current->cold->shield;
-    nx_task child = nx_spawn(run_guarded, guarded);
-    int result = child < 0 ? (int)child : watch(guarded, child, options);
-    if (child > 0) {
-        error = take_result(child, result >= 0 ? ret_result : NULL);
+    guarded->child = nx_spawn(run_guarded, guarded);
+    int result = guarded->child < 0 ? (int)guarded->child : watch_guarded(guarded, options);
+    if (guarded->child > 0) {
+        error = take_result(guarded->child, result >= 0 ? ret_result : NULL);
         nx_shield(shield);
     }
     nxi_signals_close(&guarded->signals);

@@ -12,24 +12,45 @@
 #endif
 #include "unwind.h"
 #include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <ucontext.h>
 #include <unistd.h>
 
+static atomic_bool readv_denied;
+
+/* Three system calls, and no descriptor that would have to be kept, closed and looked after in a forked child. */
+static ssize_t read_own_memory(void *to, uintptr_t from, size_t size)
+{
+    int fd = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    ssize_t n = pread(fd, to, size, (off_t)from);
+    close(fd);
+    return n;
+}
+
 bool nxi_snoop(void *to, const void *from, size_t size)
 {
+    int saved_errno = errno;
+    ssize_t n = -1;
 #ifdef SYS_process_vm_readv
     struct iovec local = {to, size}, remote = {(void *)(uintptr_t)from, size};
-    int saved_errno = errno;
-    bool all = syscall(SYS_process_vm_readv, getpid(), &local, 1UL, &remote, 1UL, 0UL) == (long)size;
-    errno = saved_errno;
-    return all;
+    if (!atomic_load_explicit(&readv_denied, memory_order_relaxed)) {
+        n = syscall(SYS_process_vm_readv, getpid(), &local, 1UL, &remote, 1UL, 0UL);
+        if (n < 0 && errno != EFAULT && errno != ENOMEM) /* a seccomp profile: EPERM, ENOSYS or what it likes */
+            atomic_store_explicit(&readv_denied, true, memory_order_relaxed);
+    }
 #else
-    (void)to, (void)from, (void)size;
-    return false;
+    atomic_store_explicit(&readv_denied, true, memory_order_relaxed);
 #endif
+    if (atomic_load_explicit(&readv_denied, memory_order_relaxed))
+        n = read_own_memory(to, (uintptr_t)from, size);
+    errno = saved_errno;
+    return n == (ssize_t)size;
 }
 
 static bool read_word(const struct nxi_stack_copy *copy, uintptr_t at, uintptr_t *ret_word)
@@ -99,14 +120,22 @@ struct frame_rules {
     const unsigned char *cfa_code;
 };
 
-/* What is the same for all of a function's table. */
+#define CIE_MAX 256
+#define FDE_MAX 2048
+#define PADDING 64 /* zeros: what is read past the end, a number or two, ends there */
+
+/*
+ * What is the same for all of a function's table. Its two entries are copies: the file may be unloaded meanwhile, and
+ * what the tables say of lengths is not believed.
+ */
 struct table {
+    unsigned char cie[CIE_MAX + PADDING], fde[FDE_MAX + PADDING];
     const unsigned char *begin, *end, *cie_begin, *cie_end;
     uint64_t code_align;
     int64_t data_align;
     uintptr_t function;
     unsigned char encoding;
-    bool signal_frame;
+    bool signal_frame, augmented;
 };
 
 static uint64_t uleb(const unsigned char **at)
@@ -114,7 +143,7 @@ static uint64_t uleb(const unsigned char **at)
     uint64_t value = 0;
     unsigned shift = 0;
     unsigned char byte;
-    do { /* ends: the tables are the compiler's */
+    do { /* ends: at the latest in the zeros */
         byte = *(*at)++;
         if (shift < 64)
             value |= (uint64_t)(byte & 0x7f) << shift;
@@ -169,54 +198,91 @@ static uint32_t word_at(const unsigned char *at)
     return value;
 }
 
-/* Sections with 64-bit lengths are not made by compilers. */
-static bool open_table(uintptr_t pc, struct table *ret_table)
+/* Copies an entry, its length included, in front of zeros: how long it is, or 0. 64-bit lengths are not made by
+ * compilers. */
+static size_t copy_entry(unsigned char *to, size_t max, const unsigned char *entry)
 {
-    struct dwarf_eh_bases bases = {0};
-    const unsigned char *fde = _Unwind_Find_FDE((void *)pc, &bases);
-    if (!fde || word_at(fde) == 0xffffffff)
-        return false;
-    const unsigned char *cie = fde + 4 - (int32_t)word_at(fde + 4);
-    struct table table = {.function = (uintptr_t)bases.func, .cie_end = cie + 4 + word_at(cie)};
-    const unsigned char *at = cie + 8;
+    uint32_t length;
+    memset(to, 0, max + PADDING);
+    if (!nxi_snoop(&length, entry, sizeof(length)) || length < 8 || length > max - sizeof(length) ||
+        !nxi_snoop(to, entry, sizeof(length) + length))
+        return 0;
+    return sizeof(length) + length;
+}
+
+/* Past so many bytes, or at the end. */
+static const unsigned char *skip(const unsigned char *at, uint64_t length, const unsigned char *end)
+{
+    return at < end && length < (uint64_t)(end - at) ? at + length : end;
+}
+
+/* What the letters of the augmentation say. */
+static void read_augmentation(struct table *table, const char *letters, const unsigned char *data)
+{
+    for (; *letters && data < table->cie_end; letters++) {
+        if (*letters == 'R')
+            table->encoding = *data++;
+        else if (*letters == 'L')
+            data++;
+        else if (*letters == 'P') {
+            unsigned char encoding = *data++;
+            skip_encoded(&data, encoding);
+        } else if (*letters == 'S')
+            table->signal_frame = true;
+    }
+}
+
+static bool read_cie(struct table *table)
+{
+    const unsigned char *at = table->cie + 8;
     unsigned char version = *at++;
     const char *augmentation = (const char *)at;
     at += strlen(augmentation) + 1;
-    table.code_align = uleb(&at);
-    table.data_align = sleb(&at);
+    if (at >= table->cie_end)
+        return false;
+    table->code_align = uleb(&at);
+    table->data_align = sleb(&at);
     if (version == 1)
         at++;
     else
         (void)uleb(&at); /* the return address' number is 16 */
     if (*augmentation == 'z') {
         uint64_t length = uleb(&at);
-        const unsigned char *data = at;
-        at += length;
-        for (const char *letter = augmentation + 1; *letter; letter++) {
-            if (*letter == 'R')
-                table.encoding = *data++;
-            else if (*letter == 'L')
-                data++;
-            else if (*letter == 'P') {
-                unsigned char encoding = *data++;
-                skip_encoded(&data, encoding);
-            } else if (*letter == 'S')
-                table.signal_frame = true;
-        }
+        read_augmentation(table, augmentation + 1, at);
+        at = skip(at, length, table->cie_end);
     } else if (*augmentation) {
         return false;
     }
-    table.cie_begin = at;
-    at = fde + 8;
-    skip_encoded(&at, table.encoding);
-    skip_encoded(&at, table.encoding & 0x0f);
-    if (*augmentation == 'z') {
+    table->augmented = *augmentation == 'z';
+    table->cie_begin = at;
+    return true;
+}
+
+static bool open_table(uintptr_t pc, struct table *table)
+{
+    struct dwarf_eh_bases bases = {0};
+    const unsigned char *fde = _Unwind_Find_FDE((void *)pc, &bases);
+    size_t fde_size = fde ? copy_entry(table->fde, FDE_MAX, fde) : 0;
+    if (fde_size == 0)
+        return false;
+    size_t cie_size = copy_entry(table->cie, CIE_MAX, fde + 4 - (int32_t)word_at(table->fde + 4));
+    if (cie_size == 0)
+        return false;
+    table->function = (uintptr_t)bases.func;
+    table->encoding = 0;
+    table->signal_frame = false;
+    table->cie_end = table->cie + cie_size;
+    table->end = table->fde + fde_size;
+    if (!read_cie(table))
+        return false;
+    const unsigned char *at = table->fde + 8;
+    skip_encoded(&at, table->encoding);
+    skip_encoded(&at, table->encoding & 0x0f);
+    if (table->augmented) {
         uint64_t length = uleb(&at);
-        at += length;
+        at = skip(at, length, table->end);
     }
-    table.begin = at;
-    table.end = fde + 4 + word_at(fde);
-    *ret_table = table;
+    table->begin = at;
     return true;
 }
 
@@ -226,12 +292,25 @@ static void set_rule(struct frame_rules *rules, uint64_t number, enum rule_kind 
         rules->of[number] = (struct rule){.kind = kind, .value = value};
 }
 
-static void set_expression(struct frame_rules *rules, uint64_t number, enum rule_kind kind, const unsigned char **at)
+/* Past an expression: where it begins, with its length, or NULL: it is longer than the table. */
+static const unsigned char *expression(const struct table *table, const unsigned char **at)
 {
-    if (number < NXI_REGISTERS)
-        rules->of[number] = (struct rule){.kind = kind, .code = *at};
+    const unsigned char *code = *at;
+    const unsigned char *end = code >= table->fde && code < table->end ? table->end : table->cie_end;
     uint64_t length = uleb(at);
+    if (*at > end || length > (uint64_t)(end - *at))
+        return NULL;
     *at += length;
+    return code;
+}
+
+static bool set_expression(const struct table *table, struct frame_rules *rules, uint64_t number, enum rule_kind kind,
+                           const unsigned char **at)
+{
+    const unsigned char *code = expression(table, at);
+    if (code && number < NXI_REGISTERS)
+        rules->of[number] = (struct rule){.kind = kind, .code = code};
+    return code;
 }
 
 /* The instructions that say where the caller's registers are; false: one that isn't known. */
@@ -253,8 +332,7 @@ static bool register_rule(const struct table *table, unsigned char code, const u
         set_rule(rules, number, REGISTER, (int64_t)uleb(at));
         return true;
     case 0x10:
-        set_expression(rules, number, EXPRESSION, at);
-        return true;
+        return set_expression(table, rules, number, EXPRESSION, at);
     case 0x11: /* offset_extended_sf */
         set_rule(rules, number, OFFSET, sleb(at) * table->data_align);
         return true;
@@ -265,8 +343,7 @@ static bool register_rule(const struct table *table, unsigned char code, const u
         set_rule(rules, number, VAL_OFFSET, sleb(at) * table->data_align);
         return true;
     case 0x16:
-        set_expression(rules, number, VAL_EXPRESSION, at);
-        return true;
+        return set_expression(table, rules, number, VAL_EXPRESSION, at);
     case 0x2f: /* GNU_negative_offset_extended */
         set_rule(rules, number, OFFSET, -(int64_t)uleb(at) * table->data_align);
         return true;
@@ -294,12 +371,9 @@ static bool cfa_rule(const struct table *table, unsigned char code, const unsign
     case 0x13: /* def_cfa_offset_sf */
         rules->cfa_offset = sleb(at) * table->data_align;
         return true;
-    case 0x0f: { /* def_cfa_expression */
-        rules->cfa_code = *at;
-        uint64_t length = uleb(at);
-        *at += length;
-        return true;
-    }
+    case 0x0f: /* def_cfa_expression */
+        rules->cfa_code = expression(table, at);
+        return rules->cfa_code;
     default:
         return false;
     }

@@ -81,7 +81,7 @@ int nx_barrier_wait(nx_barrier *barrier, nx_time deadline)
  *
  *   NEW ──first caller──> RUNNING ──fn succeeded──> DONE, all waiters pass
  *                           │ ^
- *               fn failed   │ │ it stays RUNNING: handed to the first waiter, which calls fn itself;
+ *     fn failed or panicked │ │ it stays RUNNING: handed to the first waiter, which calls fn itself;
  *                           v │ with nobody waiting it is NEW again
  *
  * state is written under the lock; read without it for the fast way past one that is DONE (release, acquire).
@@ -96,26 +96,47 @@ static void put_state(nx_once *once, uint32_t state)
     __atomic_store_n(&once->state, state, __ATOMIC_RELEASE);
 }
 
+/* The next one tries. */
+static void call_failed(void *arg)
+{
+    nx_once *once = arg;
+    nxi_lock(&once->lock);
+    struct nxi_waiter *next = nxi_waiters_pop(nxi_sync_list(&once->waiters));
+    if (next)
+        next->result = HANDED;
+    else
+        put_state(once, NEW);
+    nxi_unlock(&once->lock);
+    if (next)
+        nxi_waiter_wake(next, NX_REASON_UNBLOCK);
+}
+
+static int call_guarded(nx_once *once, int (*fn)(void *arg), void *arg)
+{
+    struct nxi_defer guard;
+    if (!nxi_in_task()) /* a panic outside a task ends the process */
+        return fn(arg);
+    int result = nxi_guard(&guard, call_failed, once);
+    if (result < 0)
+        return result;
+    result = fn(arg);
+    nxi_unguard(&guard);
+    return result;
+}
+
 static int call(nx_once *once, int (*fn)(void *arg), void *arg)
 {
-    int result = fn(arg);
-    struct nxi_sync_chain chain = {NULL, NULL};
-    nxi_lock(&once->lock);
-    if (result >= 0) {
-        put_state(once, DONE);
-        chain = nxi_sync_pop_all(&once->waiters);
-    } else {
-        struct nxi_waiter *next = nxi_waiters_pop(nxi_sync_list(&once->waiters));
-        if (next) {
-            next->result = HANDED;
-            nxi_sync_chain_add(&chain, next);
-        } else {
-            put_state(once, NEW);
-        }
+    int result = call_guarded(once, fn, arg);
+    if (result < 0) {
+        call_failed(once);
+        return result;
     }
+    nxi_lock(&once->lock);
+    put_state(once, DONE);
+    struct nxi_sync_chain chain = nxi_sync_pop_all(&once->waiters);
     nxi_unlock(&once->lock);
     nxi_sync_wake(chain);
-    return result < 0 ? result : 0;
+    return 0;
 }
 
 int nx_once_run(nx_once *once, int (*fn)(void *arg), void *arg, nx_time deadline)

@@ -37,6 +37,7 @@ struct nx_watch {
     uint32_t events, version; /* another one with each nx_watch_set that changes anything */
     bool armed;               /* one-shot: has not reported yet */
     bool eager;               /* edge: to be begun though nobody waits */
+    bool ended;               /* the last poll that was begun */
     bool closing;
     bool posted;   /* a message to home is under way */
     int64_t ready; /* edge: what is to be reported, or an error */
@@ -120,10 +121,11 @@ static void submit_close(struct nxi_worker *worker, struct nx_watch *watch)
 }
 
 /* Gives a report to who waits for one. */
-static void report(struct nx_watch *watch, int64_t result)
+static void report(struct nx_watch *watch, int64_t result, bool ended)
 {
     struct nxi_waiter *waiter = NULL;
     nxi_lock(&watch->lock);
+    watch->ended = ended;
     if (watch->op_version == watch->version && result != -ECANCELED && !watch->closing) {
         waiter = watch->waiter;
         watch->waiter = NULL;
@@ -146,7 +148,7 @@ static void polled(struct nxi_worker *worker, struct nxi_op *op, const struct nx
     bool ended = !(completion->flags & NX_COMPLETION_MORE);
     if (ended)
         watch->in_flight = false;
-    report(watch, completion->result);
+    report(watch, completion->result, ended);
     if (ended)
         advance(worker, watch);
 }
@@ -185,7 +187,7 @@ static bool submit_poll(struct nxi_worker *worker, struct nx_watch *watch, uint3
         post(watch);
         return false;
     }
-    report(watch, completion.result);
+    report(watch, completion.result, true);
     return true;
 }
 
@@ -198,7 +200,7 @@ static void advance(struct nxi_worker *worker, struct nx_watch *watch)
         step = next_step(watch);
         uint32_t events = watch->events;
         if (step == STEP_POLL) {
-            watch->eager = false;
+            watch->eager = watch->ended = false;
             watch->op_version = watch->version;
         }
         nxi_unlock(&watch->lock);
@@ -374,22 +376,38 @@ static int64_t take_ready(struct nx_watch *watch)
     return ready;
 }
 
+/* Of reports: they may not have been fetched yet, or have ended, and who only looks is nobody who waits. */
+static int64_t look_edge(struct nxi_worker *worker, struct nx_watch *watch)
+{
+    if (worker == watch->home)
+        nxi_poll_drivers(worker);
+    nxi_lock(&watch->lock);
+    int64_t ready = watch->waiter ? -EBUSY : take_ready(watch);
+    bool ended = ready == 0 && watch->ended;
+    watch->eager = watch->eager || ended;
+    nxi_unlock(&watch->lock);
+    if (ended)
+        stir(worker, watch);
+    return ready == 0 ? -EAGAIN : ready;
+}
+
 /* Without waiting: the events, -EAGAIN, or an error. */
 static int64_t look(struct nxi_worker *worker, struct nx_watch *watch)
 {
-    if (watch->edge && worker == watch->home)
-        nxi_poll_drivers(worker); /* a report may not have been fetched yet */
+    if (watch->edge)
+        return look_edge(worker, watch);
     nxi_lock(&watch->lock);
-    int64_t ready = watch->waiter ? -EBUSY : take_ready(watch);
+    int64_t ready = watch->waiter ? -EBUSY : 0;
     uint32_t events = watch->armed ? watch->events : 0;
     nxi_unlock(&watch->lock);
     if (ready != 0)
         return ready;
-    if (watch->edge || events == 0)
+    if (events == 0)
         return -EAGAIN;
     ready = nxi_fd_look(worker, watch->fd, events);
     if (ready > 0 && watch->oneshot) {
         nxi_lock(&watch->lock);
+        ready = watch->armed ? ready : -EAGAIN; /* another one that looked was first */
         watch->armed = false;
         nxi_unlock(&watch->lock);
     }

@@ -88,24 +88,25 @@ static NXI_NOINLINE void starve(struct nxi_worker *worker, struct nxi_task *task
                 "no memory for the stack of a new task (%u bytes); it starts when there is some", task->stack_size);
     }
     task->ready.next = NULL;
-    struct nx_ready **tail = &worker->starved;
-    while (*tail)
-        tail = &(*tail)->next;
-    *tail = &task->ready;
+    *(worker->starved ? worker->starved_end : &worker->starved) = &task->ready;
+    worker->starved_end = &task->ready.next;
     if (!nxi_timer_active(&worker->starved_timer))
         nxi_timer_start(&worker->wheel, &worker->starved_timer, nx_after_ms(10));
+}
+
+/* The one that has waited longest may try again. */
+static void starved_next(struct nxi_worker *worker)
+{
+    struct nx_ready *first = worker->starved;
+    worker->starved = first->next;
+    nxi_enqueue(worker, nxi_task_of(first), NX_REASON_TIMER);
 }
 
 static void starved_again(struct nxi_timer *timer)
 {
     struct nxi_worker *worker = nxi_container(timer, struct nxi_worker, starved_timer);
-    struct nx_ready *list = worker->starved;
-    worker->starved = NULL;
-    while (list) {
-        struct nx_ready *next = list->next;
-        nxi_enqueue(worker, nxi_task_of(list), NX_REASON_TIMER);
-        list = next;
-    }
+    while (worker->starved)
+        starved_next(worker);
 }
 
 static void task_main(void *arg);
@@ -253,7 +254,7 @@ static void after_end(struct nxi_worker *worker, void *arg)
     nxi_stack_put(&worker->stacks, arg);
     worker->stacks_left = true;
     if (NXI_UNLIKELY(worker->starved != NULL))
-        starved_again(&worker->starved_timer);
+        starved_next(worker);
 }
 
 static void check_stack(struct nxi_task *task)

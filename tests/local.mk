@@ -91,15 +91,16 @@ tests_examples_pool_redis_LDADD = libnexus/libnexus.la
 tests_examples_pool_redis_LDFLAGS = $(AM_LDFLAGS) -no-install
 TESTS += $(script_tests) $(example_tests)
 if HAVE_CMOCKA
-TESTS += $(cmocka_tests) $(conform_cells)
+TESTS += $(cmocka_tests) $(conform_cells) tests/conform/epoll-iouring_files.cell
 endif
 EXTRA_DIST += $(example_tests) tests/examples/lib.sh tests/build/pages.sh tests/build/app.c tests/build/format.sh \
 	tests/build/headers.sh tests/build/install.sh tests/build/man.sh tests/build/plugins.sh \
-	tests/build/symbols.sh tests/conform/cell.sh tests/conform/enosys.sh tests/conform/epoll-local.cell \
+	tests/build/symbols.sh tests/conform/cell.sh tests/conform/enosys.sh \
+	tests/conform/epoll-iouring_files.cell tests/conform/epoll-local.cell \
 	tests/conform/epoll-work_stealing.cell tests/conform/iouring-local.cell \
 	tests/conform/iouring-work_stealing.cell tests/fuzz/fuzz_timer.c tests/model/model.c tests/model/run.sh \
 	tests/model/stdatomic.h tests/plugin/test_info.sh tests/plugin/test_privileged.sh tests/run.sh \
-	tests/spin/deque.pml tests/spin/memory.pml tests/spin/park.pml tests/spin/run.sh
+	tests/spin/deque.pml tests/spin/memory.pml tests/spin/mutex.pml tests/spin/park.pml tests/spin/run.sh
 
 check-local:
 if !HAVE_CMOCKA

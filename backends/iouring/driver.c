@@ -176,6 +176,7 @@ static int iouring_ctx_open(struct nx_driver *driver, uint32_t worker, struct nx
     r = nxi_uring_open(&ctx->uring, &driver->options, driver->rung, ret_reason);
     if (r < 0)
         goto fail_ring;
+    nxi_uring_files_prepare(&ctx->uring);
     ctx->wake_wanted = true;
     nxi_uring_listen(ctx);
     atomic_store(&ctx->record->ring_fd, ctx->uring.ring.ring_fd);

@@ -6,7 +6,9 @@
  * that it doesn't know the flag. All else is an SQE: most of those the kernel gives to threads of its own at once.
  *
  * An open is given to a kernel thread at once: the kernel's own first try is made with O_NONBLOCK, and a FIFO is then
- * open before it has another end, or can't be opened.
+ * open before it has another end, or can't be opened. The kernel would have four such threads per cpu; tasks that open
+ * FIFOs which others are to open later would soon hold all of them, and each further op on a file would wait. So each
+ * worker may have as many as a blocking pool has.
  *
  * Ops are younger than the rings: openat, statx, readv 5.6, rename, unlink 5.11, mkdir 5.15, ftruncate 6.9. What the
  * kernel lacks the core does on its blocking pool; the kernel is asked once per driver.
@@ -24,6 +26,8 @@
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+#define KERNEL_THREADS 64u /* as NXI_BLOCKING_THREADS */
 
 /* What is known of a handle's descriptor, in nx_fd_slot.user[1]. All contexts that find it out find the same. */
 #define TRAIT_KNOWN 1u
@@ -50,6 +54,14 @@ uint32_t nxi_uring_files_probe(bool oldest)
     if (probe)
         io_uring_free_probe(probe);
     return oldest ? ops & OPS_OLDEST : ops;
+}
+
+/* Before 5.15 the kernel's own limit stays. */
+void nxi_uring_files_prepare(struct nxi_uring *uring)
+{
+    unsigned limits[] = {KERNEL_THREADS,
+                         0}; /* of what ends by itself, as the kernel sees it; of sockets and the like: as it is */
+    io_uring_register_iowq_max_workers(&uring->ring, limits);
 }
 
 /* ---- without waiting ---- */

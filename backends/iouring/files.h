@@ -11,6 +11,8 @@ static inline bool nxi_uring_is_file(const struct nx_op *op)
 
 /* The ops that this kernel has, bit NX_OP_...; oldest: as if it were Linux 5.7. */
 uint32_t nxi_uring_files_probe(bool oldest);
+/* Of a ring that is new. */
+void nxi_uring_files_prepare(struct nxi_uring *uring);
 
 /* handle: of an op that has one, else NULL. True: to be queued, end follows in any case; else the op's result. */
 bool nxi_uring_file_begin(struct nx_ctx *ctx, struct nx_op *op, struct nx_fd_slot *handle, int64_t *ret_result);

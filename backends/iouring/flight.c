@@ -50,7 +50,11 @@
 #define SLOT_WANT_CANCEL 16u
 #define SLOT_LISTED 32u
 
-#define OP_FLAGS_KNOWN (NX_OP_NOWAIT | NX_OP_MULTISHOT | NX_OP_ZEROCOPY)
+static uint32_t flags_of(uint32_t code)
+{
+    return NX_OP_NOWAIT | (code == NX_OP_ACCEPT || code == NX_OP_POLL ? NX_OP_MULTISHOT : 0) |
+           (code == NX_OP_WRITE ? NX_OP_ZEROCOPY : 0);
+}
 
 /*
  * A cancel can fail though the op is still there: between two attempts of its own the kernel has it on no list (a
@@ -296,10 +300,10 @@ static int queue_op(struct nx_ctx *ctx, struct nx_op *op, struct nx_fd_slot *han
 /* Ops that end in submit, and arguments that are wrong: the result, or 1 if the op is to be queued. */
 static int64_t settle_early(struct nx_ctx *ctx, const struct nx_op *op, struct nx_fd_slot *handle)
 {
-    if (op->code >= NX_OP_COUNT || (op->flags & ~OP_FLAGS_KNOWN))
+    if (op->code >= NX_OP_COUNT || (op->flags & ~flags_of(op->code)))
         return -ENOTSUP;
     if ((op->flags & NX_OP_ZEROCOPY) &&
-        (op->code != NX_OP_WRITE || !(handle->flags & NX_FD_SOCKET) || !(ctx->uring.traits & NXI_URING_HAS_SEND_ZC)))
+        (!(handle->flags & NX_FD_SOCKET) || !(ctx->uring.traits & NXI_URING_HAS_SEND_ZC)))
         return -ENOTSUP;
     if (op->code == NX_OP_CLOSE)
         return close_handle(ctx, op, handle);
@@ -325,7 +329,7 @@ static int submit_file(struct nx_ctx *ctx, struct nx_op *op, struct nx_completio
 {
     bool by_path = op->code == NX_OP_OPEN || op->code >= NX_OP_RENAME || (op->code == NX_OP_STAT && !op->handle);
     struct nx_fd_slot *handle = by_path ? NULL : nx_fds_get(ctx->fds, op->handle);
-    if (op->flags & ~OP_FLAGS_KNOWN)
+    if (op->flags & ~flags_of(op->code))
         return complete_inline(op, -ENOTSUP, ret_inline);
     if (!by_path && !handle)
         return complete_inline(op, -EBADF, ret_inline);
@@ -336,7 +340,7 @@ static int submit_file(struct nx_ctx *ctx, struct nx_op *op, struct nx_completio
 
 static int submit_any(struct nx_ctx *ctx, struct nx_op *op, struct nx_completion *ret_inline)
 {
-    if (op->code == NX_OP_NOP && !(op->flags & ~OP_FLAGS_KNOWN))
+    if (op->code == NX_OP_NOP && !(op->flags & ~flags_of(op->code)))
         return op->flags & NX_OP_NOWAIT ? complete_inline(op, 0, ret_inline) : queue_op(ctx, op, NULL, ret_inline);
     if (nxi_uring_is_file(op))
         return submit_file(ctx, op, ret_inline);
@@ -449,6 +453,16 @@ static uint32_t polled(struct nx_ctx *ctx, struct nxi_slot *slot, int32_t res, s
     return r == -EAGAIN ? proceed(ctx, slot, STAGE_FIFO, out) : finish(ctx, slot, r, 0, out);
 }
 
+/*
+ * By a cancel, whose signal reached the kernel's thread, or by a passing nuisance of the same kind. What the kernel
+ * keeps to itself, ERESTARTSYS (512) to ERESTART_RESTARTBLOCK (516), gets out where it isn't turned into EINTR: the
+ * open of a FIFO (Linux 6.18).
+ */
+static bool was_interrupted(int32_t res)
+{
+    return res == -EINTR || (res <= -512 && res >= -516);
+}
+
 /* The CQE of the op itself was negative. */
 static uint32_t failed(struct nx_ctx *ctx, struct nxi_slot *slot, int32_t res, uint32_t flags,
                        struct nx_completion *out)
@@ -456,8 +470,7 @@ static uint32_t failed(struct nx_ctx *ctx, struct nxi_slot *slot, int32_t res, u
     uint16_t code = slot->op->code;
     if (flags & NX_COMPLETION_MORE)
         return finish(ctx, slot, res, flags, out);
-    if (res ==
-        -EINTR) /* a cancel that interrupted one of the kernel's threads, or a passing nuisance of the same kind */
+    if (was_interrupted(res))
         return proceed(ctx, slot, STAGE_OP, out);
     if (code == NX_OP_CONNECT)
         return res == -EINPROGRESS ? proceed(ctx, slot, STAGE_CONNECT, out) : finish(ctx, slot, res, 0, out);
@@ -495,7 +508,8 @@ static uint32_t sent(struct nx_ctx *ctx, struct nxi_slot *slot, const struct io_
     if (!(cqe->flags & IORING_CQE_F_MORE))
         return cqe->res < 0 ? failed(ctx, slot, cqe->res, 0, out) : finish(ctx, slot, cqe->res, 0, out);
     slot->cancels = CANCELS_MAX; /* there is nothing to cancel any more */
-    return finish(ctx, slot, cqe->res, NX_COMPLETION_MORE, out);
+    bool interrupted = (slot->flags & SLOT_CANCEL) && was_interrupted(cqe->res);
+    return finish(ctx, slot, interrupted ? -ECANCELED : cqe->res, NX_COMPLETION_MORE, out);
 }
 
 static uint32_t reap_any(struct nx_ctx *ctx, struct nxi_slot *slot, const struct io_uring_cqe *cqe,

@@ -123,6 +123,25 @@ static void unkick(struct nx_ctx *ctx, struct nx_op *op)
     op->driver[2] &= ~(uintptr_t)OP_KICKED;
 }
 
+static void finish_later(struct nx_ctx *ctx, struct nx_op *op, int error)
+{
+    uintptr_t tail = (uintptr_t)ctx->done_tail;
+    op->driver[1] = (uintptr_t)error;
+    op->driver[2] = OP_CANCELLED;
+    list_append(&tail, op);
+    ctx->done_tail = (struct nx_op *)tail;
+}
+
+static void fail_pending(struct nx_ctx *ctx, struct nx_fd_slot *slot, int error)
+{
+    for (int queue = SLOT_IN; queue <= SLOT_POLL; queue++)
+        while (slot->user[queue]) {
+            struct nx_op *op = list_shift(&slot->user[queue]);
+            unkick(ctx, op);
+            finish_later(ctx, op, error);
+        }
+}
+
 /* ---- the poller ---- */
 
 static uint32_t slot_epoch(const struct nx_fd_slot *slot)
@@ -201,6 +220,10 @@ static int watch(struct nx_ctx *ctx, struct nx_fd_slot *slot, uint32_t index, ui
         r = watch_duplicate(ctx, slot, events, token);
     if (r < 0) {
         slot->user[SLOT_STATE] = state;
+        if (!ctx->oneshot && (state & SLOT_WATCHED)) { /* the narrower interest is gone: nothing may rely on it */
+            nxi_readiness_unwatch(ctx, slot, index);
+            fail_pending(ctx, slot, -r);
+        }
         return r;
     }
     if (!(state & SLOT_WATCHED))
@@ -343,28 +366,13 @@ static uint32_t wanted_events(const struct nx_fd_slot *slot)
 
 _Static_assert(NX_READABLE == NX_READY_IN && NX_WRITABLE == NX_READY_OUT, "op->arg is used as events");
 
-static void finish_later(struct nx_ctx *ctx, struct nx_op *op, int error)
-{
-    uintptr_t tail = (uintptr_t)ctx->done_tail;
-    op->driver[1] = (uintptr_t)error;
-    op->driver[2] = OP_CANCELLED;
-    list_append(&tail, op);
-    ctx->done_tail = (struct nx_op *)tail;
-}
-
 /* ONESHOT: the report ended the interest; ops that still wait need it anew. If that fails, they fail. */
 static void watch_again(struct nx_ctx *ctx, struct nx_fd_slot *slot, uint32_t index)
 {
     uint32_t wanted = wanted_events(slot);
     int r = wanted ? ensure_watched(ctx, slot, index, wanted) : 0;
-    if (r >= 0)
-        return;
-    for (int queue = SLOT_IN; queue <= SLOT_POLL; queue++)
-        while (slot->user[queue]) {
-            struct nx_op *op = list_shift(&slot->user[queue]);
-            unkick(ctx, op);
-            finish_later(ctx, op, -r);
-        }
+    if (r < 0)
+        fail_pending(ctx, slot, -r);
 }
 
 /* False: out is full, and there is more to do for this event. */

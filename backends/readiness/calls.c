@@ -142,8 +142,11 @@ static int64_t try_recvmsg(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct n
 /* An unconnected Unix datagram socket is writable while the receiver's queue is full: no event tells of its room. */
 static bool full_for_good(struct nx_ctx *ctx, struct nx_fd_slot *slot, const struct nx_message *message)
 {
-    return message->addr && message->addr->family == NX_AF_UNIX && (errno == EAGAIN || errno == EWOULDBLOCK) &&
-           nxi_readiness_level(ctx, slot, NX_WRITABLE) > 0;
+    int error = errno;
+    bool full = message->addr && message->addr->family == NX_AF_UNIX && (error == EAGAIN || error == EWOULDBLOCK) &&
+                nxi_readiness_level(ctx, slot, NX_WRITABLE) > 0;
+    errno = error;
+    return full;
 }
 
 static int64_t try_sendmsg(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_op *op)

@@ -1,6 +1,7 @@
 #!/bin/sh
-# tests/conform/cell.sh FILE.cell [PROGRAM...]: the conformance programs (or those named) under the environment that the file
-# sets: a driver and a scheduler. A program that ends with 77 can't run in this cell: one skipped case, with its reason.
+# tests/conform/cell.sh FILE.cell [PROGRAM...]: the conformance programs (or those named, here or in the file) under the
+# environment that the file sets: a driver and a scheduler, perhaps another driver for files. A program that ends with
+# 77 can't run in this cell: one skipped case, with its reason.
 set -u
 set -a
 . "$1"
@@ -10,7 +11,8 @@ shift
 [ $# -gt 0 ] || set -- $CONFORM
 worst=0
 for program; do
-    echo "# $program: NEXUS_BACKEND=$NEXUS_BACKEND NEXUS_SCHED=$NEXUS_SCHED"
+    echo "# $program: NEXUS_BACKEND=$NEXUS_BACKEND${NEXUS_BACKEND_FILE:+ NEXUS_BACKEND_FILE=$NEXUS_BACKEND_FILE}" \
+        "NEXUS_SCHED=$NEXUS_SCHED"
     "$NXT_BUILD/$program"
     status=$?
     case $status in

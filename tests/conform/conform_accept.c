@@ -1,7 +1,11 @@
 /* conform_accept.c: many accepts on one listener: shared, cancelled, timed out, closed under; no connection is lost. */
 #include "nxt_net.h"
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static nx_listener *listen_here(uint16_t *ret_port)
@@ -347,4 +351,104 @@ NXT_TASK_TEST(a_connection_that_comes_with_the_close_is_taken_or_told, .workers 
         intptr_t seen = nxt_result(client);
         nxt_expect(seen == 0 || seen == -ECONNRESET || seen == -EPIPE || seen == -ECONNREFUSED);
     }
+}
+
+NXT_TASK_TEST(a_scope_whose_deadline_has_passed_lets_an_accept_try_once)
+{
+    char text[64];
+    nx_stream *client, *server;
+    nx_scope *scope;
+    nx_listener *listener = nxt_listen_on("127.0.0.1:0", text, sizeof(text));
+    nxt_require(listener != NULL);
+    nxt_require_eq(nx_connect(text, NULL, &client, NX_FOREVER), 0);
+    const nx_scope_options options = {.size = sizeof(options), .timeout_ns = 1};
+    nxt_require_eq(nx_scope_open(&options, &scope), 0);
+    nxt_await(nx_sleep_ms(1) == -ETIMEDOUT);
+    if (nxt_expect_eq(nx_accept(listener, &server, NX_FOREVER), 0))
+        nx_close(server);
+    nxt_expect_eq(nx_accept(listener, &server, NX_FOREVER), -ETIMEDOUT);
+    nx_scope_close(scope, NX_FOREVER);
+    nx_close(client);
+    nx_listener_close(listener);
+}
+
+/* ---- closed elsewhere just as the accept in flight ends by itself, for want of descriptors ---- */
+
+struct closer {
+    nx_listener *listener;
+    atomic_bool closed;
+};
+
+static intptr_t close_at_once(void *arg)
+{
+    struct closer *closer = arg;
+    int error = nx_listener_close(closer->listener);
+    atomic_store(&closer->closed, true);
+    return error;
+}
+
+static intptr_t accept_and_close(void *arg)
+{
+    nx_stream *stream;
+    int error = nx_accept(arg, &stream, NX_FOREVER);
+    if (error == 0)
+        nx_close(stream);
+    return error;
+}
+
+static intptr_t close_as_the_accept_ends(void *arg)
+{
+    char text[64];
+    nx_addr addr;
+    nx_stream *none;
+    (void)arg;
+    struct closer closer = {.listener = nxt_listen_on("127.0.0.1:0", text, sizeof(text))};
+    nx_listener *other = nxt_listen_on("127.0.0.1:0", text, sizeof(text));
+    nxt_require(closer.listener && other, 1);
+    nxt_expect_eq(nx_listener_addr(closer.listener, &addr), 0);
+    nx_task one = nxt_task_on(0, accept_and_close, closer.listener), two = nxt_task_on(0, accept_and_close, other);
+    nxt_await_parked(one);
+    nxt_await_parked(two);
+    int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const struct rlimit low = {.rlim_cur = 128, .rlim_max = 128};
+    nxt_require_eq(setrlimit(RLIMIT_NOFILE, &low), 0, 1);
+    while (open("/dev/null", O_RDONLY | O_CLOEXEC) >= 0)
+        ;
+    nx_task closes = nxt_task_on(1, close_at_once, &closer);
+    while (!atomic_load(&closer.closed))
+        ; /* this worker, the listener's home, has yet to hear of it */
+    const struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_port = htons(addr.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    nxt_expect_eq(connect(client, (const struct sockaddr *)&to, sizeof(to)), 0);
+    for (int i = 0; i < 20; i++) /* looks at what has completed */
+        nxt_expect_lt(nx_accept(other, &none, NX_POLL), 0);
+    intptr_t result = nxt_result(one);
+    nxt_expect(result == -EBADF || result == 0);
+    nx_cancel(two);
+    nxt_expect_eq(nxt_result(two), -ECANCELED);
+    nxt_expect_eq(nxt_result(closes), 0);
+    nx_listener_close(other);
+    return 0;
+}
+
+static intptr_t on_the_first_worker(void *arg)
+{
+    return nxt_result(nxt_task_on(0, close_as_the_accept_ends, arg));
+}
+
+NXT_CHILD(run_close_as_the_accept_ends)
+{
+    nx_runtime *runtime = nxt_start(NXT_OPTIONS(.workers = 2));
+    if (runtime)
+        nx_block_on(runtime, on_the_first_worker, NULL, NULL);
+    nx_runtime_destroy(runtime);
+    return 0;
+}
+
+NXT_TEST(a_listener_closed_elsewhere_as_its_accept_ends_is_closed_once)
+{
+    static struct nxt_output output;
+    nxt_run_child_named("run_close_as_the_accept_ends", NULL, &output);
+    if (!nxt_expect_eq(output.status, 0))
+        nxt_show_output(&output);
 }

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -188,7 +189,12 @@ NXT_TASK_TEST(a_forked_child_is_told)
         nxt_skip("ThreadSanitizer does not survive a fork of several threads");
         return;
     }
+    struct gate gate = GATE;
+    nx_task inside = nx_spawn(block, &gate);
+    nxt_await(begun(&gate) == 1);
     nxt_expect_eq(call_in_a_fork(NULL), 42);
+    let(&gate, 1);
+    nxt_expect_eq(nxt_result(inside), 1); /* the parent's threads are as they were */
 }
 
 /* ---- how many threads ---- */
@@ -262,6 +268,54 @@ NXT_TASK_TEST(threads_that_come_and_go_all_the_time_lose_no_call, .workers = 2, 
     for (size_t i = 0; i < NXT_COUNT(tasks); i++)
         nxt_expect_eq(nxt_result(tasks[i]), 0);
     atomic_store(&nxi_blocking_idle_ns, before);
+}
+
+static struct nx_metrics metrics_of(nx_runtime *runtime)
+{
+    struct nx_metrics all = {.size = sizeof(all)};
+    nxt_expect_eq(nx_runtime_metrics(runtime, &all), 0);
+    return all;
+}
+
+/* The pool has one thread, and no other can be made; the resolver has none. */
+static intptr_t call_without_threads(void *arg)
+{
+    nx_runtime *runtime = arg;
+    struct gate gate = GATE;
+    nx_addr addr;
+    size_t count = 1;
+    nx_task first = nx_spawn(block, &gate);
+    nxt_await(begun(&gate) == 1);
+    nxt_require(nxt_deny(SYS_clone3, EAGAIN), 1);
+    if (!NXT_ASAN) /* whose search for leaks needs it, and whose libc has the other */
+        nxt_require(nxt_deny(SYS_clone, EAGAIN), 1);
+    nx_task second = nx_spawn(block, &gate);
+    nxt_await(metrics_of(runtime).blocking.queued == 1);
+    nxt_expect_eq(metrics_of(runtime).blocking.threads, 1);
+    nxt_expect_eq(nx_resolve("localhost:1", &addr, &count, NX_FOREVER), -EAGAIN);
+    nxt_expect_eq(nx_resolve("localhost:1", &addr, &count, NX_FOREVER), -EAGAIN);
+    nxt_expect_eq(metrics_of(runtime).resolver.queued, 0);
+    let(&gate, 2);
+    nxt_expect_eq(nxt_result(first), 1);
+    nxt_expect_eq(nxt_result(second), 2);
+    return 0;
+}
+
+NXT_CHILD(run_without_threads)
+{
+    nx_runtime *runtime = nxt_start(NULL);
+    nxt_require(runtime, 1);
+    nxt_expect_eq(nx_block_on(runtime, call_without_threads, runtime, NULL), 0);
+    nxt_stop(runtime);
+    return 0;
+}
+
+NXT_TEST(where_no_thread_can_be_made_calls_wait_for_those_there_are_or_fail_and_none_is_lost)
+{
+    static struct nxt_output output;
+    nxt_run_child(run_without_threads, NULL, &output);
+    if (!nxt_expect_eq(output.status, 0))
+        nxt_show_output(&output);
 }
 
 /* ---- deadline and cancel ---- */

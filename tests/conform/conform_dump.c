@@ -3,15 +3,20 @@
 #define _GNU_SOURCE
 #endif
 #include "nxt_net.h"
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <nexus/process.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define TEXT_MAX ((size_t)256 << 10)
+#define SLEEPERS 400 /* the text about them is more than a pipe takes */
 
 /* What nx_dump says now; to be freed. */
 static char *dump_text(void)
@@ -419,6 +424,7 @@ NXT_TASK_TEST(tasks_that_move_meanwhile_do_no_harm, .workers = 2)
 /* Runs a runtime with these flags, quits at it, and returns what it wrote. */
 static int quit_and_look(unsigned flags)
 {
+    signal(SIGQUIT, SIG_DFL); /* ignored in what a shell script has put into the background */
     static char text[TEXT_MAX];
     int fds[2], saved = dup(2);
     size_t used = 0;
@@ -500,4 +506,124 @@ NXT_TEST(another_word_in_nexus_dump_is_refused)
     nxt_run_child(starts_a_runtime, ((const char *const[]){"NEXUS_DUMP=sigint", NULL}), &output);
     expect_child(&output, EINVAL, 0);
     nxt_expect_contains(output.out, "NEXUS_DUMP=sigint");
+}
+
+/* ---- descriptors that take nothing, kernels that forbid ---- */
+
+static intptr_t dump_to_pipe(void *arg)
+{
+    return nx_dump(*(int *)arg);
+}
+
+static intptr_t spawn_sleepers(void *arg)
+{
+    nx_task *tasks = arg;
+    for (int i = 0; i < SLEEPERS; i++)
+        tasks[i] = spawn_named("one of many", sleep_long, NULL);
+    for (int i = 0; i < SLEEPERS; i++)
+        nxt_await_parked(tasks[i]);
+    return 0;
+}
+
+NXT_TEST(a_dump_that_is_not_read_holds_up_no_runtime)
+{
+    int fds[2];
+    nx_task tasks[SLEEPERS];
+    char text[4096];
+    nx_runtime *full = nxt_start(NULL);
+    nxt_require(full && nxt_pipe(fds));
+    nxt_expect_eq(nx_block_on(full, spawn_sleepers, tasks, NULL), 0);
+    struct nxt_thread *dumper = nxt_thread_start(dump_to_pipe, &fds[1]);
+    ssize_t n = read(fds[0], text, 1); /* it is at it: the text is longer than a pipe takes */
+    nxt_expect_eq(n, 1);
+    for (int i = 0; i < 3; i++) {
+        nx_runtime *other = nxt_start(NULL);
+        nxt_expect(other);
+        nxt_stop(other);
+    }
+    nxt_expect(!nxt_thread_ended(dumper));
+    bool end_seen = false;
+    size_t kept = 0;
+    while (!end_seen && (n = read(fds[0], text + kept, sizeof(text) - 1 - kept)) > 0) {
+        text[kept + (size_t)n] = '\0';
+        end_seen = strstr(text, "end of the dump") != NULL;
+        kept = kept + (size_t)n > 64 ? 64 : kept + (size_t)n;
+        memmove(text, text + strlen(text) - kept, kept);
+    }
+    nxt_expect(end_seen);
+    nxt_expect_eq(nxt_thread_join(dumper), 0);
+    for (int i = 0; i < SLEEPERS; i++)
+        end(tasks[i]);
+    nxt_stop(full);
+    nxt_close_fd(&fds[0]);
+    nxt_close_fd(&fds[1]);
+}
+
+static bool forbid_process_vm_readv(void)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_process_vm_readv, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {NXT_COUNT(filter), filter};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+static intptr_t look_all_the_same(void *arg)
+{
+    (void)arg;
+    nx_task sleeper = spawn_named("a sleeper", sleep_long, NULL);
+    nxt_await_parked(sleeper);
+    expect_about("a sleeper", "parked waits for sleep");
+    expect_about("a sleeper", "sleep_long");
+    end(sleeper);
+    return 0;
+}
+
+NXT_CHILD(may_not_call_process_vm_readv)
+{
+    if (!forbid_process_vm_readv())
+        return 77;
+    nx_runtime *runtime = nxt_start(NULL);
+    nxt_expect_eq(nx_block_on(runtime, look_all_the_same, NULL, NULL), 0);
+    nxt_stop(runtime);
+    return 0;
+}
+
+NXT_TEST(a_dump_shows_as_much_where_process_vm_readv_is_forbidden)
+{
+    static struct nxt_output output;
+    nxt_run_child(may_not_call_process_vm_readv, NULL, &output);
+    if (output.status == 77)
+        nxt_skip("no seccomp filters here");
+    else
+        expect_child(&output, 0, 0);
+}
+
+NXT_CHILD(quits_while_nobody_reads_its_stderr)
+{
+    int fds[2];
+    nx_task tasks[SLEEPERS];
+    nx_runtime *runtime = nxt_start(NXT_OPTIONS(.flags = NX_DUMP_ON_SIGQUIT));
+    int saved = dup(STDERR_FILENO);
+    nxt_require(runtime && saved >= 0 && nxt_pipe(fds), 1);
+    nxt_expect_eq(nx_block_on(runtime, spawn_sleepers, tasks, NULL), 0);
+    nxt_expect_eq(dup2(fds[1], STDERR_FILENO), STDERR_FILENO);
+    nxt_expect_eq(kill(getpid(), SIGQUIT), 0);
+    char first;
+    nxt_expect_eq(read(fds[0], &first, 1), 1);
+    for (int i = 0; i < SLEEPERS; i++)
+        end(tasks[i]);
+    nxt_stop(runtime); /* while its dump waits for room */
+    dup2(saved, STDERR_FILENO);
+    return 0;
+}
+
+NXT_TEST(a_stderr_that_takes_nothing_holds_up_no_runtimes_end)
+{
+    static struct nxt_output output;
+    nxt_run_child(quits_while_nobody_reads_its_stderr, NULL, &output);
+    expect_child(&output, 0, 0);
 }

@@ -536,6 +536,34 @@ NXT_TASK_TEST(an_open_that_waits_holds_nobody_up)
     unlink(path);
 }
 
+/* More of them than a small pool has threads. Their other ends are files too: nobody must be in the way of those. */
+NXT_TASK_TEST(many_opens_that_wait_hold_nobody_up_either)
+{
+    enum { COUNT = 40 };
+    static char paths[COUNT][PATH_MAX];
+    char name[16];
+    struct slow readers[COUNT];
+    nx_task waiting[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(name, sizeof(name), "many-%d", i);
+        path_of(paths[i], name);
+        nxt_require_eq(mkfifo(paths[i], 0600), 0);
+        readers[i] = (struct slow){.path = paths[i], .flags = O_RDONLY, .deadline = NX_FOREVER};
+        waiting[i] = nx_spawn(open_slowly, &readers[i]);
+        nxt_await_parked(waiting[i]);
+    }
+    struct stat stat;
+    nxt_expect_eq(nx_stat("/", &stat, NX_FOREVER), 0);
+    for (int i = COUNT - 1; i >= 0; i--) {
+        struct slow writer = {.path = paths[i], .flags = O_WRONLY, .deadline = NX_FOREVER};
+        nxt_expect_eq(open_slowly(&writer), 0);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        nxt_expect_eq(nxt_result(waiting[i]), 0);
+        unlink(paths[i]);
+    }
+}
+
 /* Called back or waited for: the driver decides, and what it says is what happened. */
 NXT_TASK_TEST(a_cancelled_open_tells_whether_it_has_a_file)
 {
@@ -548,11 +576,13 @@ NXT_TASK_TEST(a_cancelled_open_tells_whether_it_has_a_file)
     nxt_await_parked(waiting);
     nxt_expect_eq(nx_cancel(waiting), 0);
     int writer = -1;
-    while (nx_join(waiting, NULL, NX_POLL) == -EAGAIN) { /* lets the open end where it can't be called back */
+    intptr_t result = 1;
+    while (nx_join(waiting, &result, NX_POLL) == -EAGAIN) { /* lets the open end where it can't be called back */
         int fd = writer < 0 ? open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC) : -1;
         writer = fd >= 0 ? fd : writer;
         nxt_pause(1000);
     }
+    nxt_expect(result == -ECANCELED || (result == 0 && writer >= 0));
     if (writer >= 0)
         close(writer);
     nxt_expect_eq(nxt_open_fds(), fds);

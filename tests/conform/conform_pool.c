@@ -251,6 +251,102 @@ NXT_TASK_TEST(callbacks_decide_on_new_and_on_idle_connections)
     stop(&server);
 }
 
+struct traps {
+    bool healthy, connect;
+    atomic_int waiting;
+};
+
+static bool trap_healthy(nx_stream *stream, void *arg)
+{
+    struct traps *traps = arg;
+    char byte;
+    if (traps->healthy)
+        nx_panic("healthy");
+    if (atomic_load(&traps->waiting) == 0)
+        return true;
+    atomic_fetch_add(&traps->waiting, 1);
+    return nx_read(stream, &byte, 1, NX_FOREVER) > 0;
+}
+
+static int trap_connect(nx_stream *stream, void *arg)
+{
+    const struct traps *traps = arg;
+    (void)stream;
+    if (traps->connect)
+        nx_panic("connect");
+    return 0;
+}
+
+struct getter {
+    nx_pool *pool;
+    const char *addr;
+};
+
+static intptr_t get_in_vain(void *arg)
+{
+    const struct getter *getter = arg;
+    nx_stream *stream = NULL;
+    int error = nx_pool_get(getter->pool, getter->addr, &stream, NX_FOREVER);
+    if (error == 0)
+        nx_pool_put(getter->pool, stream, true);
+    return error;
+}
+
+static void expect_panic(struct getter *getter)
+{
+    nx_task task = nx_spawn(get_in_vain, getter);
+    nxt_expect_eq(nx_join(task, NULL, NX_FOREVER), -NX_EPANIC);
+    nxt_expect_eq(nx_detach(task), 0);
+}
+
+NXT_TASK_TEST(a_callback_that_panics_costs_no_slot_and_no_connection, .on_panic = NX_PANIC_ISOLATE)
+{
+    struct server server;
+    struct traps traps = {.connect = true};
+    nx_pool *pool = POOL(.max_total = 1, .healthy = trap_healthy, .on_connect = trap_connect, .arg = &traps);
+    nxt_require(pool && start(&server));
+    struct getter getter = {pool, server.addr};
+    expect_panic(&getter);
+    traps.connect = false;
+    nxt_expect_eq(get_in_vain(&getter), 0);
+    traps.healthy = true;
+    expect_panic(&getter);
+    traps.healthy = false;
+    nxt_expect_eq(get_in_vain(&getter), 0);
+    nxt_expect_eq(stats_of(pool).in_use, 0);
+    nxt_await(atomic_load(&server.live) == 1);
+    nx_pool_destroy(pool);
+    stop(&server);
+}
+
+NXT_TASK_TEST(a_get_that_is_cancelled_in_its_callback_spares_the_other_connections)
+{
+    struct server server;
+    struct traps traps = {.waiting = 0};
+    nx_pool *pool = POOL(.max_total = 3, .healthy = trap_healthy, .arg = &traps);
+    nx_stream *streams[3];
+    nxt_require(pool && start(&server));
+    for (int i = 0; i < 3; i++)
+        streams[i] = get(pool, server.addr);
+    for (int i = 0; i < 3; i++)
+        nx_pool_put(pool, streams[i], true);
+    atomic_store(&traps.waiting, 1);
+    nx_task task = nx_spawn(get_in_vain, &(struct getter){pool, server.addr});
+    nxt_await(atomic_load(&traps.waiting) == 2);
+    nx_cancel(task);
+    nxt_expect_eq(nxt_result(task), -ECANCELED);
+    nxt_expect_eq(stats_of(pool).idle, 2);
+    nxt_expect_eq(stats_of(pool).dropped, 1);
+    atomic_store(&traps.waiting, 0);
+    for (int i = 0; i < 3; i++) /* the slot of the one that was closed is free */
+        streams[i] = get(pool, server.addr);
+    nxt_expect_eq(stats_of(pool).opened, 4);
+    for (int i = 0; i < 3; i++)
+        nx_pool_put(pool, streams[i], true);
+    nx_pool_destroy(pool);
+    stop(&server);
+}
+
 /* ---- time ---- */
 
 NXT_TASK_TEST(an_idle_connection_times_out_by_itself, .workers = 2)

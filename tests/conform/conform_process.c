@@ -345,3 +345,29 @@ NXT_TEST(one_that_outlives_the_runtime_is_reaped_too)
     nxt_await(!have_children());
     nxt_close_fd(&fds[0]);
 }
+
+/* ---- children that others reap ---- */
+
+/* The kernel reaps by itself, and a program that ends fast may be gone before its pidfd can be had. */
+NXT_TASK_TEST(a_status_is_not_lost_where_sigchld_is_ignored, .workers = 2)
+{
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
+    siginfo_t info;
+    nxt_expect_eq(sigaction(SIGCHLD, &ignore, &before), 0);
+    nx_process *process = spawn(WITH(.argv = SHELL("read line; exit 7"), .in = NX_STDIO_PIPE));
+    if (nxt_expect(process)) {
+        nx_close(nx_process_take_stdin(process));
+        int status = status_of(process);
+        nxt_expect(status == 7 << 8 || status == -ECHILD); /* before Linux 6.15 it can't be known */
+    }
+    for (int i = 0; i < 20; i++) {
+        int error = nx_process_spawn(WITH(.argv = ARGV("/bin/true")), &process);
+        nxt_expect(error == 0 || error == -ECHILD);
+        if (error < 0)
+            continue;
+        int status = status_of(process);
+        nxt_expect(status == 0 || status == -ECHILD);
+    }
+    nxt_expect_eq(waitid(P_ALL, 0, &info, WEXITED | WNOHANG), -1);
+    nxt_expect_eq(sigaction(SIGCHLD, &before, NULL), 0);
+}

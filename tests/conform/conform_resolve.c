@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define MS INT64_C(1000000)
@@ -528,6 +529,51 @@ NXT_TASK_TEST(timeouts_and_cancels_end_all_attempts_and_leave_nothing)
         nxt_expect_eq(nxt_result(task), -ECANCELED);
         nxt_await(nxt_open_fds() == fds);
     }
+    fill_in(&hole);
+}
+
+/* So many descriptors more than are open now; the limit before. */
+static struct rlimit allow_descriptors(int more)
+{
+    struct rlimit before, now;
+    int lowest_free = dup(STDIN_FILENO);
+    close(lowest_free);
+    nxt_expect_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    now = before;
+    now.rlim_cur = (rlim_t)(lowest_free + more);
+    nxt_expect_eq(setrlimit(RLIMIT_NOFILE, &now), 0);
+    return before;
+}
+
+NXT_TASK_TEST(without_a_descriptor_for_the_next_address_the_first_goes_on)
+{
+    struct hole hole;
+    uint16_t port;
+    nx_stream *stream = (nx_stream *)&stream;
+    int listener = nxt_listen(5, &port);
+    nxt_require(listener >= 0 && dig(&hole));
+    int fds = nxt_open_fds();
+    fake_clear();
+    fake_add("127.0.0.1", hole.port);
+    fake_add("127.0.0.1", port);
+    struct rlimit before = allow_descriptors(0);
+    int without = nx_connect("example.test:1", NULL, &stream, NX_FOREVER);
+    setrlimit(RLIMIT_NOFILE, &before);
+    allow_descriptors(1);
+    int with_one = nx_connect("example.test:1", NULL, &stream, nx_after_ms(270));
+    setrlimit(RLIMIT_NOFILE, &before);
+    nxt_expect_eq(without, -EMFILE);
+    nxt_expect_eq(with_one, -ETIMEDOUT);
+    nxt_expect_eq(nxt_open_fds(), fds);
+    fake_clear();
+    fake_add("127.0.0.1", dead_port());
+    fake_add("127.0.0.1", port);
+    allow_descriptors(1);
+    int in_turn = nx_connect("example.test:1", NULL, &stream, NX_FOREVER);
+    setrlimit(RLIMIT_NOFILE, &before);
+    nxt_require_eq(in_turn, 0);
+    nx_close(stream);
+    close(listener);
     fill_in(&hole);
 }
 

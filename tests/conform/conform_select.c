@@ -664,6 +664,53 @@ NXT_TASK_TEST(bytes_kept_by_an_earlier_read_win_at_once)
     close_thing(&thing);
 }
 
+struct kept {
+    nx_stream *stream;
+    char line[8], buf[8];
+    ssize_t line_len, got; /* -1: not yet */
+};
+
+static intptr_t read_a_line(void *arg)
+{
+    struct kept *kept = arg;
+    ssize_t len = nx_read_until(kept->stream, kept->line, sizeof(kept->line), "\n", NX_FOREVER);
+    __atomic_store_n(&kept->line_len, len, __ATOMIC_RELEASE);
+    return 0;
+}
+
+static intptr_t select_the_rest(void *arg)
+{
+    struct kept *kept = arg;
+    int winner = nx_select(nx_after_ms(20000), NX_CASE_READ(kept->stream, kept->buf, sizeof(kept->buf)));
+    __atomic_store_n(&kept->got, winner < 0 ? winner : nx_select_result(), __ATOMIC_RELEASE);
+    return winner;
+}
+
+/* Both wait when a line and a half comes: if the line's reader is first, it keeps what the select waits for. */
+static void keep_while_a_select_waits(int reader, int selector)
+{
+    struct thing thing;
+    nxt_require(open_thing(&thing, NX_CASE_OP_READ));
+    struct kept kept = {.stream = thing.ends[0], .line_len = -1, .got = -1};
+    nx_task reads = nxt_task_on(reader, read_a_line, &kept);
+    nxt_await_parked(reads);
+    nx_task selects = nxt_task_on(selector, select_the_rest, &kept);
+    nxt_await_parked(selects);
+    nxt_expect_eq(nx_write(thing.ends[1], "x\nabc", 5, NX_FOREVER), 5);
+    nxt_expect_eq(nxt_result(selects), 0);
+    if (kept.got == 5) /* it was first itself */
+        nxt_expect_eq(nx_write(thing.ends[1], "\n", 1, NX_FOREVER), 1);
+    nxt_expect_eq(nxt_result(reads), 0);
+    nxt_expect(kept.got == 5 ? kept.line_len == 1 : kept.got == 3 && kept.line_len == 2);
+    close_thing(&thing);
+}
+
+NXT_TASK_TEST(bytes_that_a_line_leaves_behind_wake_a_select, .workers = 2)
+{
+    for (int64_t i = nxt_scaled(40, 8); i > 0; i--)
+        keep_while_a_select_waits((int)i & 1, (int)(i >> 1) & 1);
+}
+
 static intptr_t read_ten(void *arg)
 {
     char buf[10];
@@ -786,6 +833,36 @@ NXT_TASK_TEST(a_task_that_was_selected_on_in_vain_can_be_joined_by_another)
     nxt_expect_eq(nx_select(NX_FOREVER, NX_CASE_JOIN(thing.task)), 0);
     expect_won(&thing, nx_select_result());
     close_thing(&thing);
+}
+
+NXT_TASK_TEST(a_task_may_be_in_a_select_twice)
+{
+    struct thing thing, event;
+    nxt_require(open_thing(&thing, NX_CASE_OP_JOIN) && open_thing(&event, NX_CASE_OP_EVENT));
+    struct selector selector = {
+        .cases = {case_of(&thing), case_of(&thing), case_of(&event)}, .count = 3, .deadline = NX_FOREVER};
+    nx_task task = nx_spawn(select_once, &selector);
+    nxt_await_parked(task); /* and does not go round and round */
+    fire(&event);
+    nxt_expect_eq(nxt_result(task), 2);
+    task = nx_spawn(select_once, &selector);
+    nxt_await_parked(task);
+    fire(&thing);
+    nxt_expect_lt(nxt_result(task), 2);
+    expect_won(&thing, selector.result);
+    close_thing(&thing);
+    close_thing(&event);
+}
+
+NXT_TASK_TEST(a_channel_case_without_a_place_for_its_element_wins_with_einval)
+{
+    nx_chan *chan;
+    nxt_require_eq(nx_chan_create(sizeof(int32_t), 1, &chan), 0);
+    nxt_expect_eq(nx_select(NX_FOREVER, NX_CASE_SEND(chan, NULL)), 0);
+    nxt_expect_eq(nx_select_result(), -EINVAL);
+    nxt_expect_eq(nx_select(NX_FOREVER, NX_CASE_RECV(chan, NULL)), 0);
+    nxt_expect_eq(nx_select_result(), -EINVAL);
+    nx_chan_destroy(chan);
 }
 
 NXT_TASK_TEST(a_task_that_can_not_be_joined_wins_with_the_error)

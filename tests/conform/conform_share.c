@@ -240,6 +240,107 @@ NXT_TASK_TEST(polling_a_stream_on_which_another_worker_waits_gets_there, .worker
     nx_close(stream);
 }
 
+/* ---- deadlines, elsewhere ---- */
+
+static atomic_int busy;
+
+static intptr_t hold_worker(void *arg)
+{
+    (void)arg;
+    atomic_store(&busy, 1);
+    while (atomic_load(&busy) == 1) /* until the other's deadline has passed */
+        nxt_burn(1000);
+    return 0;
+}
+
+static intptr_t write_too_late(void *arg)
+{
+    nx_scope *scope;
+    nxt_require_eq(nx_scope_open(&(nx_scope_options){.size = sizeof(nx_scope_options), .timeout_ns = 1}, &scope), 0, 0);
+    nxt_burn(1000);
+    nxt_expect_eq(nx_write(arg, "x", 1, NX_FOREVER), 1);
+    nxt_expect_eq(nx_write(arg, "x", 1, nx_now()), 1);
+    nxt_expect_eq(nx_scope_close(scope, NX_FOREVER), 0); /* no child was cut */
+    return 0;
+}
+
+static intptr_t let_go(void *arg)
+{
+    nx_time until = *(nx_time *)arg;
+    while (nxt_clock() <= until + 1000000)
+        nxt_burn(10000);
+    atomic_store(&busy, 2);
+    return 0;
+}
+
+static intptr_t write_in_time(void *arg)
+{
+    nxt_await(atomic_load(&busy) == 1);
+    nx_time deadline = nx_after_ms(5);
+    struct nxt_thread *thread = nxt_thread_start(let_go, &deadline);
+    ssize_t sent = nx_write(arg, "x", 1, deadline);
+    nxt_thread_await(thread);
+    return sent;
+}
+
+NXT_TASK_TEST(a_deadline_that_has_passed_tries_once_on_another_worker_too, .workers = 3)
+{
+    int peer;
+    nx_stream *stream = nxt_unix_stream(&peer);
+    nxt_require(stream);
+    nx_task reader = nxt_task_on(1, read_one, stream);
+    nxt_await_parked(reader); /* its worker keeps the stream */
+    nxt_result(nxt_task_on(2, write_too_late, stream));
+    nx_task writer = nxt_task_on(2, write_in_time, stream), holder = nxt_task_on(1, hold_worker, NULL);
+    nxt_expect_eq(nxt_result(writer), 1);
+    nxt_result(holder);
+    atomic_store(&busy, 0);
+    nxt_expect(nxt_write_all(peer, "c", 1));
+    nxt_expect_eq(nxt_result(reader), 1);
+    nxt_close_fd(&peer);
+    nx_close(stream);
+}
+
+static intptr_t read_impatiently(void *arg)
+{
+    int64_t timeouts = 0;
+    char byte;
+    ssize_t got;
+    while ((got = nx_read(arg, &byte, 1, nx_after_ns(1000 + timeouts % 32 * 1000))) != 0) {
+        nxt_require(got == 1 || got == -ETIMEDOUT, 0);
+        timeouts += got < 0;
+        if (timeouts % 8 == 0)
+            nxt_burn(5000);
+    }
+    nx_close(arg);
+    return timeouts;
+}
+
+static intptr_t write_now_and_then(void *arg)
+{
+    for (int64_t i = 0; i < nxt_scaled(300, 30); i++) {
+        nxt_expect_eq(nx_write(arg, "x", 1, NX_FOREVER), 1);
+        nx_sleep_until(nx_after_ns(i % 16 * 20000));
+    }
+    nx_close(arg);
+    return 0;
+}
+
+NXT_TASK_TEST(deadlines_of_tasks_that_move_stay_with_the_right_worker, .workers = 3)
+{
+    nx_task tasks[2 * 6];
+    for (size_t i = 0; i < NXT_COUNT(tasks) / 2; i++) {
+        nx_stream *pair[2];
+        nxt_require(nxt_stream_pair(pair));
+        tasks[2 * i] = nx_spawn_with(NXT_WITH(.flags = NX_TASK_MIGRATABLE), read_impatiently, pair[0]);
+        tasks[2 * i + 1] = nx_spawn_with(NXT_WITH(.flags = NX_TASK_MIGRATABLE), write_now_and_then, pair[1]);
+    }
+    for (size_t i = 0; i < NXT_COUNT(tasks) / 2; i++) {
+        nxt_expect_gt(nxt_result(tasks[2 * i]), 0);
+        nxt_result(tasks[2 * i + 1]);
+    }
+}
+
 /* ---- runtimes ---- */
 
 static intptr_t use_foreign(void *arg)

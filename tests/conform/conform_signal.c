@@ -336,3 +336,50 @@ NXT_TEST(outside_a_task_a_wait_for_a_signal_says_so)
     nxt_expect_eq(sigaction(SIGUSR1, NULL, &now), 0);
     nxt_expect(now.sa_handler == SIG_DFL);
 }
+
+static intptr_t wait_cancelled(void *arg)
+{
+    nxt_expect_eq(nx_cancel(nx_self()), 0);
+    return wait_for_one(arg);
+}
+
+NXT_TASK_TEST(a_cancelled_task_takes_no_signal)
+{
+    take_over(SIGUSR1);
+    send_signal(SIGUSR1);
+    nxt_expect_eq(nxt_result(nxt_task_on(0, wait_cancelled, (void *)SIGUSR1)), -ECANCELED);
+    nxt_expect_eq(nxt_result(nxt_task_on(0, wait_for_one, (void *)SIGUSR1)), SIGUSR1);
+}
+
+/* A set that was filled by hand, past sigaddset(3), which knows them. */
+NXT_TASK_TEST(the_c_librarys_own_signals_are_refused_and_nothing_is_taken_over)
+{
+    struct sigaction now;
+    for (int signo = SIGSYS + 1; signo < SIGRTMIN; signo++) {
+        sigset_t set = set_of(SIGUSR2, 0);
+        uint64_t bits;
+        int taken = 0;
+        memcpy(&bits, &set, sizeof(bits));
+        bits |= UINT64_C(1) << (signo - 1);
+        memcpy(&set, &bits, sizeof(bits));
+        nxt_expect_eq(nx_signal_wait(&set, &taken, NX_POLL), -EINVAL);
+    }
+    nxt_expect_eq(sigaction(SIGUSR2, NULL, &now), 0);
+    nxt_expect(now.sa_handler == SIG_DFL);
+}
+
+NXT_TEST(a_handler_that_was_put_over_the_librarys_stays)
+{
+    struct sigaction counting = {.sa_handler = count_pipe}, before, now;
+    nxt_expect_eq(sigaction(SIGUSR2, NULL, &before), 0);
+    nx_runtime *runtime = nxt_start(NULL);
+    nxt_require(runtime);
+    nx_task task = nx_spawn_on(runtime, NULL, wait_for_one, (void *)SIGUSR2);
+    nxt_await_parked(task);
+    send_signal(SIGUSR2);
+    nxt_expect_eq(nxt_result(task), SIGUSR2);
+    nxt_expect_eq(sigaction(SIGUSR2, &counting, NULL), 0);
+    nxt_stop(runtime);
+    nxt_expect_eq(sigaction(SIGUSR2, &before, &now), 0);
+    nxt_expect(now.sa_handler == count_pipe);
+}

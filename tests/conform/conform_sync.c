@@ -2,6 +2,7 @@
 #include "nxt_net.h"
 #include <nexus/select.h>
 #include <nexus/sync.h>
+#include <stdlib.h>
 
 /* All zeros, so that what is tested is also that this is the initialiser. */
 static nx_mutex mutex, cond_mutex;
@@ -400,4 +401,107 @@ NXT_TASK_TEST(misuse_has_its_codes)
     nxt_expect_eq(nx_barrier_wait(&nobody, NX_FOREVER), -EINVAL);
     nxt_expect_eq(nx_once_run(NULL, never_called, NULL, NX_FOREVER), -EINVAL);
     nxt_expect_eq(nx_once_run(&once, NULL, NULL, NX_FOREVER), -EINVAL);
+}
+
+/* ---- functions that panic, objects that go ---- */
+
+static nx_once shaky;
+static atomic_int tries;
+
+static int panic_once(void *arg)
+{
+    (void)arg;
+    nxt_expect_eq(nx_event_wait(&release_once, NX_FOREVER), 0);
+    if (atomic_fetch_add(&tries, 1) == 0)
+        nx_panic("once");
+    return 0;
+}
+
+static intptr_t run_shaky(void *arg)
+{
+    (void)arg;
+    return nx_once_run(&shaky, panic_once, NULL, NX_FOREVER);
+}
+
+NXT_TASK_TEST(a_once_whose_function_panics_is_tried_by_the_next, .workers = 2, .on_panic = NX_PANIC_ISOLATE)
+{
+    for (int waiters = 0; waiters <= 3; waiters++) {
+        nx_task others[3];
+        shaky = (nx_once)NX_ONCE_INIT;
+        atomic_store(&tries, 0);
+        nx_event_clear(&release_once);
+        nx_task first = nxt_task_on(0, run_shaky, NULL);
+        nxt_await_parked(first);
+        for (int i = 0; i < waiters; i++) {
+            others[i] = nxt_task_on(i % 2, run_shaky, NULL);
+            nxt_await_parked(others[i]);
+        }
+        nx_event_set(&release_once);
+        nxt_expect_eq(nx_join(first, NULL, NX_FOREVER), -NX_EPANIC);
+        nxt_expect_eq(nx_detach(first), 0);
+        for (int i = 0; i < waiters; i++)
+            nxt_expect_eq(nxt_result(others[i]), 0);
+        nxt_expect_eq(run_shaky(NULL), 0);
+        nxt_expect_eq(atomic_load(&tries), 2);
+        nxt_expect_eq(run_shaky(NULL), 0);
+        nxt_expect_eq(atomic_load(&tries), 2);
+    }
+}
+
+static intptr_t set_mine(void *arg)
+{
+    nx_event_set(arg);
+    return 0;
+}
+
+/* Under the sanitizers: the setter is through with the event when a wait has seen it set. */
+NXT_TASK_TEST(an_event_may_go_when_its_waiter_has_passed, .workers = 2)
+{
+    for (int64_t i = nxt_scaled(2000, 100); i > 0; i--) {
+        nx_event *mine = malloc(sizeof(*mine));
+        nxt_require(mine);
+        *mine = (nx_event)NX_EVENT_INIT;
+        nx_task setter = nxt_task_on(1, set_mine, mine);
+        if (i % 2)
+            nxt_await(nx_event_is_set(mine));
+        nxt_expect_eq(nx_event_wait(mine, NX_FOREVER), 0);
+        free(mine);
+        nxt_result(setter);
+    }
+}
+
+struct shared {
+    nx_mutex mutex;
+    int users;
+};
+
+/* As a waiter that gives up, or as a holder; the last one frees it. */
+static intptr_t use_and_free(void *arg)
+{
+    struct shared *shared = arg;
+    int error = nx_mutex_lock(&shared->mutex, nx_after_ns(20000));
+    if (error < 0)
+        error = nx_mutex_lock(&shared->mutex, NX_FOREVER);
+    nxt_require_eq(error, 0, 0);
+    bool last = --shared->users == 0;
+    if (!last)
+        nx_sleep_until(nx_after_ns(15000));
+    nxt_expect_eq(nx_mutex_unlock(&shared->mutex), 0);
+    if (last)
+        free(shared);
+    return 0;
+}
+
+NXT_TASK_TEST(whoever_has_a_mutex_last_may_free_it, .workers = 2)
+{
+    for (int64_t i = nxt_scaled(500, 50); i > 0; i--) {
+        nx_task tasks[4];
+        struct shared *shared = malloc(sizeof(*shared));
+        nxt_require(shared);
+        *shared = (struct shared){NX_MUTEX_INIT, NXT_COUNT(tasks)};
+        for (size_t k = 0; k < NXT_COUNT(tasks); k++)
+            tasks[k] = nxt_task_on((int)(k % 2), use_and_free, shared);
+        for (size_t k = 0; k < NXT_COUNT(tasks); k++)
+            nxt_result(tasks[k]);
+    }
 }

@@ -225,3 +225,35 @@ NXT_TEST(at_the_end_of_the_drain_the_first_signal_ends_the_process)
     if (!nxt_expect_eq(output.signal, SIGTERM))
         nxt_show_output(&output);
 }
+
+/* ---- a panic in on_signal ---- */
+
+static void tell_and_panic(int signo, void *arg)
+{
+    tell(signo, arg);
+    nx_panic("on_signal");
+}
+
+static intptr_t serve_until_panic(void *arg)
+{
+    sigset_t set = set_of(SIGUSR1);
+    nx_until_signal_options options = *with(&set, 0, arg);
+    options.on_signal = tell_and_panic;
+    return nx_until_signal(&options, serve, arg, NULL);
+}
+
+NXT_TASK_TEST(a_caller_that_panics_cancels_the_child_and_waits_for_it, .workers = 2, .on_panic = NX_PANIC_ISOLATE)
+{
+    for (int i = 0; i < 70; i++) { /* more than there are places for waiters */
+        struct service service = {.stubborn = true};
+        nx_task task = nxt_task_on(i % 2, serve_until_panic, &service);
+        nxt_await(atomic_load(&service.begun));
+        nxt_expect_eq(kill(getpid(), SIGUSR1), 0);
+        nxt_await(atomic_load(&service.cancelled));
+        nxt_expect_eq(nx_join(task, NULL, NX_POLL), -EAGAIN);
+        atomic_store(&service.go, true);
+        nxt_expect_eq(nx_join(task, NULL, NX_FOREVER), -NX_EPANIC);
+        nxt_expect_eq(nx_detach(task), 0);
+        nxt_expect_eq(service.signo, SIGUSR1);
+    }
+}

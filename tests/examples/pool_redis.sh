@@ -1,7 +1,13 @@
 #!/bin/sh
 # nx_pool against a real redis-server, by a Unix socket and by TCP: tests/examples/pool_redis.c has what is claimed.
 . "${0%/*}/lib.sh"
-need redis-server redis-cli mkfifo
+need redis-cli mkfifo
+# Debian's redis-tools has the server as redis-check-rdb, which serves when it is called redis-server.
+if ! command -v redis-server >/dev/null 2>&1; then
+    need redis-check-rdb
+    ln -s "$(command -v redis-check-rdb)" "$scratch/redis-server"
+    PATH=$scratch:$PATH
+fi
 program=$NXT_BUILD/tests/examples/pool_redis
 [ -x "$program" ] || exit 77
 mkfifo "$scratch/in"

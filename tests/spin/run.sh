@@ -58,4 +58,9 @@ for bug in 1 2 3 4; do
     check fails deque -DBUG$bug
     check fails deque -DTSO -DBUG$bug
 done
+
+check holds mutex
+for bug in 1 2 3 4 5 6; do
+    check fails mutex -DBUG$bug
+done
 exit $status

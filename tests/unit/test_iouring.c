@@ -31,6 +31,7 @@ static int kernel_enter(unsigned fd, unsigned to_submit, unsigned wait_count, un
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
@@ -635,6 +636,128 @@ static void regular_files_are_read_and_written(void **state)
     close_handle(file);
 }
 
+/* ---- tests: files ---- */
+
+static int64_t run_file(struct nx_op op)
+{
+    struct nx_completion completion;
+    nx_time until = SOON;
+    int r;
+    while ((r = ops->submit(fix.ctx, &op, &completion)) == -EAGAIN && host_now() < until)
+        fix.seen_count += ops->poll(fix.ctx, fix.seen + fix.seen_count, 4096 - fix.seen_count);
+    return r == 1 ? completion.result : result_of(&op);
+}
+
+/* What the driver doesn't offer it refuses; what only the kernel below the emulated one has is left alone. */
+static void expect_if_offered(struct nx_op op, int64_t expected)
+{
+    struct nx_capability capability = {.size = sizeof(capability)};
+    assert_int_equal(ops->capability(fix.driver, op.code, &capability), 0);
+    if (capability.level == NX_CAP_NO)
+        assert_int_equal(run_file(op), -ENOTSUP);
+    else if (!kernel->old_ops)
+        assert_int_equal(run_file(op), expected);
+}
+
+static struct nx_op open_op(const char *path, int flags)
+{
+    struct nx_op op = make_op(NX_OP_OPEN, 0, (void *)(uintptr_t)path, 0);
+    op.arg = (uint32_t)flags | UINT64_C(0600) << 32;
+    return op;
+}
+
+static void make_folder(char *folder, size_t size)
+{
+    snprintf(folder, size, "/tmp/nxt-iouring-XXXXXX");
+    assert_non_null(mkdtemp(folder));
+}
+
+static void an_open_file_moves_bytes_at_offsets_and_tells_its_size(void **state)
+{
+    (void)state;
+    char folder[64], path[80], buffer[16];
+    struct stat stat, plain;
+    struct iovec out = {"abcdef", 6}, in = {buffer, sizeof(buffer)};
+    make_folder(folder, sizeof(folder));
+    snprintf(path, sizeof(path), "%s/file", folder);
+    nx_handle file = (nx_handle)run_file(open_op(path, O_CREAT | O_EXCL | O_RDWR));
+    assert_true((int64_t)file > 0);
+    assert_int_equal(run_file(open_op(path, O_CREAT | O_EXCL | O_RDWR)), -EEXIST);
+    int fd = ops->export_fd(fix.ctx, file);
+    assert_int_equal(fcntl(fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+    assert_int_equal(
+        run_file((struct nx_op){.code = NX_OP_PWRITEV, .handle = file, .data = &out, .len = 1, .offset = 10}), 6);
+    assert_int_equal(run_file((struct nx_op){.code = NX_OP_PREADV, .handle = file, .data = &in, .len = 1, .offset = 8}),
+                     8);
+    assert_memory_equal(buffer, "\0\0abcdef", 8);
+    struct nx_op now = {
+        .code = NX_OP_PREADV, .flags = NX_OP_NOWAIT, .handle = file, .data = &in, .len = 1, .offset = 16};
+    assert_int_equal(inline_result(&now), 0); /* the end */
+    assert_int_equal(run_file((struct nx_op){.code = NX_OP_FSYNC, .handle = file}), 0);
+    assert_int_equal(run_file((struct nx_op){.code = NX_OP_FSYNC, .handle = file, .arg = 1}), 0);
+    struct nx_op ask = {.code = NX_OP_STAT, .handle = file, .arg = (uintptr_t)&stat};
+    assert_int_equal(run_file(ask), 0);
+    assert_int_equal(fstat(fd, &plain), 0);
+    assert_true(stat.st_size == 16 && stat.st_ino == plain.st_ino && stat.st_dev == plain.st_dev);
+    fail_alloc = 0;
+    assert_int_equal(inline_result(&ask), -ENOMEM);
+    fail_alloc = -1;
+    ask.flags = NX_OP_NOWAIT;
+    assert_int_equal(inline_result(&ask), -EAGAIN);
+    expect_if_offered((struct nx_op){.code = NX_OP_TRUNCATE, .handle = file, .offset = 5}, 0);
+    assert_int_equal(run_file((struct nx_op){.code = NX_OP_FSYNC}), -EBADF);
+    close_handle(file);
+    assert_int_equal(run_file((struct nx_op){.code = NX_OP_FSYNC, .handle = file}), -EBADF);
+    unlink(path);
+    rmdir(folder);
+}
+
+static void paths_are_made_renamed_and_removed(void **state)
+{
+    (void)state;
+    char folder[64], one[80], other[80];
+    make_folder(folder, sizeof(folder));
+    snprintf(one, sizeof(one), "%s/1", folder);
+    snprintf(other, sizeof(other), "%s/2", folder);
+    const struct nx_op make = {.code = NX_OP_MKDIR, .data = one, .arg = 0700};
+    const struct nx_op move = {.code = NX_OP_RENAME, .data = one, .arg = (uintptr_t)other};
+    expect_if_offered(make, 0);
+    expect_if_offered(make, -EEXIST);
+    expect_if_offered(move, 0);
+    expect_if_offered(move, -ENOENT);
+    expect_if_offered((struct nx_op){.code = NX_OP_UNLINK, .data = other}, -EISDIR);
+    expect_if_offered((struct nx_op){.code = NX_OP_UNLINK, .data = other, .arg = AT_REMOVEDIR}, 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
+/* More than the kernel has threads for such work, if nobody asks for more. */
+static void opens_that_wait_hold_nothing_up_and_are_called_back(void **state)
+{
+    enum { COUNT = 40 };
+    static char paths[COUNT][80];
+    static struct nx_op opens[COUNT];
+    char folder[64];
+    struct stat stat;
+    (void)state;
+    make_folder(folder, sizeof(folder));
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(paths[i], sizeof(paths[i]), "%s/%d", folder, i);
+        assert_int_equal(mkfifo(paths[i], 0600), 0);
+        opens[i] = open_op(paths[i], O_RDONLY);
+        queue(&opens[i]);
+    }
+    settle_kernel();
+    assert_int_equal(run_file((struct nx_op){.code = NX_OP_STAT, .data = folder, .arg = (uintptr_t)&stat}), 0);
+    assert_int_equal(fix.seen_count, 0);
+    for (int i = 0; i < COUNT; i++)
+        ops->cancel(fix.ctx, &opens[i]);
+    for (int i = 0; i < COUNT; i++) {
+        assert_int_equal(result_of(&opens[i]), -ECANCELED);
+        unlink(paths[i]);
+    }
+    rmdir(folder);
+}
+
 /* ---- tests: O_NONBLOCK descriptors, pipes, terminals ---- */
 
 /* Reading waits until peer writes; writing waits until room is made. */
@@ -860,7 +983,7 @@ static void what_is_not_offered_completes_with_enotsup(void **state)
     nx_handle stream = half_pair(&peer);
     struct nx_op op = make_op(NX_OP_COUNT, stream, NULL, 0);
     assert_int_equal(inline_result(&op), -ENOTSUP);
-    const uint16_t flags[] = {NX_OP_LOAN, NX_OP_ZEROCOPY, NX_OP_INJECT, NX_OP_LINK};
+    const uint16_t flags[] = {NX_OP_MULTISHOT, NX_OP_LOAN, NX_OP_ZEROCOPY, NX_OP_INJECT, NX_OP_LINK};
     for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
         op = make_op(NX_OP_READ, stream, &byte, 1);
         op.flags = flags[i];
@@ -1725,6 +1848,9 @@ static const struct {
     TEST(nowait_completes_inline_or_says_again),
     TEST(an_imported_blocking_listener_is_tried_without_blocking),
     TEST(regular_files_are_read_and_written),
+    TEST(an_open_file_moves_bytes_at_offsets_and_tells_its_size),
+    TEST(paths_are_made_renamed_and_removed),
+    TEST(opens_that_wait_hold_nothing_up_and_are_called_back),
     TEST(nonblocking_sockets_are_waited_for),
     TEST(nonblocking_pipes_are_waited_for),
     TEST(blocking_pipes_are_waited_for),

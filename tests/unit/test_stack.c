@@ -238,6 +238,38 @@ static void an_overwritten_control_block_aborts_at_put(void **state)
     nxi_stack_put(&cache, stack);
 }
 
+/* As when a frame larger than the guard was entered: the task parks from outside its stack. Twice, since a stack that has
+ * parked deep looks no more at how deep. */
+static void parking_outside_the_stack_says_so_and_aborts(void **state)
+{
+    (void)state;
+    for (int deep = 0; deep < 2; deep++) {
+        struct nxi_stack *stack = nxi_stack_get(&cache, SIZE);
+        char text[512] = "";
+        int status = 0, ends[2];
+        assert_int_equal(pipe(ends), 0);
+        pid_t child = fork();
+        assert_int_not_equal(child, -1);
+        if (child == 0) {
+            struct rlimit no_core = {0, 0};
+            setrlimit(RLIMIT_CORE, &no_core);
+            signal(SIGABRT, SIG_DFL);
+            dup2(ends[1], STDERR_FILENO);
+            if (deep)
+                nxi_stack_parking(stack, low_of(stack) + 64);
+            nxi_stack_parking(stack, low_of(stack) - 70000);
+            _exit(0);
+        }
+        close(ends[1]);
+        assert_true(read(ends[0], text, sizeof(text) - 1) > 0);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        close(ends[0]);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+        assert_non_null(strstr(text, "overflowed its 64 KiB stack"));
+        nxi_stack_put(&cache, stack);
+    }
+}
+
 static void a_stack_that_ran_deep_gives_its_pages_back_when_a_task_parks_on_it(void **state)
 {
     struct nxi_stack *stack = nxi_stack_get(&cache, SIZE);
@@ -589,6 +621,7 @@ int main(void)
         cmocka_unit_test(neighbours_tops_differ_in_their_cache_set),
         cmocka_unit_test(a_damaged_canary_is_noticed),
         cmocka_unit_test(an_overwritten_control_block_aborts_at_put),
+        cmocka_unit_test(parking_outside_the_stack_says_so_and_aborts),
         cmocka_unit_test(a_stack_that_ran_deep_gives_its_pages_back_when_a_task_parks_on_it),
         cmocka_unit_test(parking_deep_keeps_what_is_in_use),
         cmocka_unit_test(a_shallow_stack_is_never_trimmed),

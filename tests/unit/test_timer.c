@@ -252,6 +252,47 @@ static void start_over_soon(struct item *item)
     start(item, item->timer.deadline + 1000);
 }
 
+static int order_count;
+static int fired_order[64];
+static struct item ordered[64];
+
+static void note_rank(struct item *item)
+{
+    fired_order[order_count++] = (int)(item - ordered);
+}
+
+/* Timers of one tick, started in this order of ranks, fire by rank. */
+static void fires_by_rank(const int *ranks, int count)
+{
+    begin(1);
+    order_count = 0;
+    for (int i = 0; i < count; i++)
+        prepare(&ordered[i]);
+    for (int i = 0; i < count; i++) {
+        ordered[ranks[i]].then = note_rank;
+        start(&ordered[ranks[i]], 100 * TICK + ranks[i]);
+    }
+    now = 200 * TICK;
+    assert_int_equal(nxi_wheel_expire(&wheel, now, 1000), count);
+    for (int i = 0; i < count; i++)
+        assert_int_equal(fired_order[i], i);
+}
+
+static void timers_due_together_fire_in_the_order_of_their_deadlines(void **state)
+{
+    static const int few[] = {3, 0, 6, 1, 5, 2, 4};
+    int ascending[64], descending[64];
+
+    (void)state;
+    for (int i = 0; i < 64; i++) {
+        ascending[i] = i;
+        descending[i] = 63 - i;
+    }
+    fires_by_rank(few, 7);
+    fires_by_rank(ascending, 64);
+    fires_by_rank(descending, 64);
+}
+
 /* A period of 1 µs and a clock that jumps by 1 ms: each expire fires it once, for what is due then counts as late. */
 static void a_period_shorter_than_the_turn_can_not_hold_the_worker(void **state)
 {
@@ -637,6 +678,7 @@ int main(void)
         cmocka_unit_test(restarting_for_later_keeps_next_exact_and_fires_once),
         cmocka_unit_test(random_operations_agree_with_a_list),
         cmocka_unit_test(what_is_due_has_fired_once_next_is_in_the_future),
+        cmocka_unit_test(timers_due_together_fire_in_the_order_of_their_deadlines),
         cmocka_unit_test(timers_fire_in_the_order_of_their_buckets),
     };
 

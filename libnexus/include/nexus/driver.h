@@ -76,7 +76,8 @@ typedef uint64_t nx_handle;
  * A POLL with NX_OP_MULTISHOT, of a handle imported with NX_IMPORT_FOREIGN, reports edges: first what is ready now, if
  * anything is; then, each time that something of what arg names has become ready, all of it that is ready then. What
  * stays ready untouched is not reported again. It ends by cancel or an error, or, if the driver has no room, with a
- * report. Alone on its handle: -EBUSY. Without the capability POLL, flag MULTISHOT, -ENOTSUP.
+ * report. Alone on its handle: the core has no other POLL there, and a driver may say -EBUSY. Without the
+ * capability POLL, flag MULTISHOT, -ENOTSUP.
  */
 
 #define NX_IOV_MAX 1024u

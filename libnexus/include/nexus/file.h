@@ -6,7 +6,8 @@
  * the kernel or a pool's thread has begun is waited for where it can't be called back: reads and writes that the disk
  * works on, nx_fsync, nx_file_truncate, and all calls that take a path, the open of a FIFO among them. The result then
  * is what it came to, not -ETIMEDOUT or -ECANCELED. With NX_POLL only nx_pread and nx_pwrite (and their vectors) do
- * anything: what the page cache has, or takes.
+ * anything: what the page cache has, or takes. What waits for ever, as the open of a FIFO may, keeps one of some 64
+ * threads: of the blocking pool, or of the kernel's for the calling worker.
  */
 #ifndef NEXUS_FILE_H
 #define NEXUS_FILE_H

@@ -93,7 +93,8 @@ NX_API ssize_t nx_writev(nx_stream *stream, const struct iovec *iov, int count, 
  * Reads up to and with delim, a text of 1 to 16 bytes ("\r\n"): as many bytes as that is, delimiter included. What came
  * behind it is kept in the stream for the next call, of whatever kind. 0, or fewer bytes that do not end in delim: end
  * of stream came first. -EMSGSIZE: no delimiter in size bytes; nothing is lost, a nx_read gets them. After another
- * error what came is kept likewise. Holds memory only while something is kept. [parks]
+ * error what came is kept likewise. Holds memory only while something is kept. Of several tasks that read at once each
+ * byte goes to one; but a read, not a select, that waits already sees what another keeps only when more comes. [parks]
  */
 NX_API ssize_t nx_read_until(nx_stream *stream, void *buf, size_t size, const char *delim, nx_time deadline);
 
@@ -230,7 +231,8 @@ typedef struct nx_udp_options {
     int receive_buffer;       /* bytes, SO_RCVBUF; 0: the system's */
 } nx_udp_options;
 
-/* A socket bound to the address; port 0: any. "unix:..." is one for Unix datagrams. Any worker may use it, as a stream.
+/* A socket bound to the address; port 0: any. "unix:..." is one for Unix datagrams; the file of that address is the
+ * caller's to remove, before a bind that is to succeed or after the close. Any worker may use it, as a stream.
  * -EADDRINUSE, ... In a task. */
 NX_API int nx_udp_bind(const char *addr, const nx_udp_options *options, nx_udp **ret_udp);
 /* From now on only this peer's datagrams are received, send needs no address, and ICMP errors are reported. */

@@ -59,10 +59,12 @@ typedef struct nx_process_options {
 
 /*
  * Starts a program. Signals are as at a program's start: none blocked, defaults; no other descriptor of this process is
- * open in it that is not meant to be. -ENOENT, -EACCES: the program can't be run; -ENOMEM, -EAGAIN, ... In a task.
+ * open in it that is not meant to be. -ENOENT, -EACCES: the program can't be run; -ENOMEM, -EAGAIN, ...; -ECHILD: it
+ * has ended already and others have reaped it. In a task.
  */
 NX_API int nx_process_spawn(const nx_process_options *options, nx_process **ret_process);
-/* Waits for its end: *ret_status is that of waitpid(2). Again and by many: the same. [parks] */
+/* Waits for its end: *ret_status is that of waitpid(2). Again and by many: the same. -ECHILD: it has ended, but its
+ * status went to others, who wait for all children or ignore SIGCHLD; Linux keeps it all the same since 6.15. [parks] */
 NX_API int nx_process_wait(nx_process *process, int *ret_status, nx_time deadline);
 /* -ESRCH: it has ended; never hits another process that got its number. [threads] */
 NX_API int nx_process_kill(nx_process *process, int signo);

@@ -56,8 +56,9 @@ typedef struct nx_case {
  * for returns: recv, send: 0 or -errno; read: bytes, 0 or -errno; accept: 0, the stream at *buf, or -errno; timer,
  * event: 0; join: 0 or -errno (-ESRCH), the task has ended and nx_join does not park; readable, writable: the events.
  * An object that can't be used (-EXDEV, -EBADF) wins with that error. -ETIMEDOUT, -EAGAIN (NX_POLL), -ECANCELED: no
- * case had an effect. -EINVAL: more than NX_SELECT_MAX cases, or an unknown op. No case at all waits for the
- * deadline. The array is the caller's; only done and result of the winner are written. [parks]
+ * case had an effect; nor had one with -ENOMEM: a task's first select, and waiting for more than eight cases, take
+ * memory. -EINVAL: more than NX_SELECT_MAX cases, or an unknown op. No case at all waits for the deadline. The array
+ * is the caller's; only done and result of the winner are written. [parks]
  */
 NX_API int nx_selectv(nx_case *cases, size_t count, unsigned flags, nx_time deadline);
 

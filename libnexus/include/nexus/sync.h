@@ -115,6 +115,7 @@ typedef struct nx_event {
 NX_API void nx_event_set(nx_event *event);
 NX_API void nx_event_clear(nx_event *event);
 NX_API bool nx_event_is_set(const nx_event *event);
+/* The event may go once its only waiter has returned 0: the nx_event_set that let it pass is through with it. */
 NX_API int nx_event_wait(nx_event *event, nx_time deadline);
 
 /* ---- wait group: waits until as many are done as were added ---- */
@@ -166,8 +167,8 @@ typedef struct nx_once {
         }                                                                                                              \
     }
 /* Calls fn(arg), which may park, unless that has been done; others wait for it. 0: it has been done. < 0: fn's own
- * error, for this caller; the next caller, or one that waits, then tries itself. fn must not run the same once again.
- */
+ * error, for this caller; the next caller, or one that waits, then tries itself, as it does when fn has panicked. fn
+ * must not run the same once again. -ENOMEM. */
 NX_API int nx_once_run(nx_once *once, int (*fn)(void *arg), void *arg, nx_time deadline);
 
 NX_END_DECLS
