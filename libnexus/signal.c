@@ -26,9 +26,48 @@ static bool in_use[PIPES_MAX];
 static struct sigaction previous[SIGNALS_MAX];
 static uint64_t installed;
 
+/* For nx_until_signal: its second signal ends the process here, in the handler, if its task has not done so within
+ * PATIENCE_NS: its worker may be stuck. With several such calls at once each signal is one task's, and this is off. */
+#define PATIENCE_NS (200 * INT64_C(1000000))
+static _Atomic uint64_t last_resort; /* signals */
+static _Atomic int64_t first_at;     /* 0: none yet */
+static atomic_int guard_count;
+
 static uint64_t bit_of(int signo)
 {
     return UINT64_C(1) << (signo - 1);
+}
+
+void nxi_signals_guard(const struct nxi_signals *signals, bool on)
+{
+    int others = on ? atomic_fetch_add(&guard_count, 1) : atomic_fetch_sub(&guard_count, 1) - 1;
+    atomic_store(&last_resort, 0);
+    atomic_store(&first_at, 0);
+    if (on && others == 0)
+        atomic_store(&last_resort, signals->bits);
+}
+
+_Noreturn void nxi_signals_end_process(int signo)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, signo);
+    sigemptyset(&action.sa_mask);
+    sigaction(signo, &action, NULL);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    raise(signo);
+    _exit(128 + signo); /* its default is not to end anything */
+}
+
+/* In the handler. */
+static void count_for_guard(int signo)
+{
+    int64_t none = 0, now = nxi_clock();
+    if (!(atomic_load(&last_resort) & bit_of(signo)) || atomic_compare_exchange_strong(&first_at, &none, now))
+        return;
+    if (now - none > PATIENCE_NS)
+        nxi_signals_end_process(signo);
 }
 
 static void handler(int signo)
@@ -40,6 +79,7 @@ static void handler(int signo)
         errno = saved;
         return;
     }
+    count_for_guard(signo);
     atomic_fetch_add(&handlers, 1);
     atomic_fetch_or(&pending, bit_of(signo));
     for (int i = 0; i < PIPES_MAX; i++) {

@@ -18,5 +18,9 @@ int nxi_signals_next(const struct nxi_signals *signals, const atomic_bool *other
 /* Makes nxi_signals_next look at *other. Any thread, before the close. */
 void nxi_signals_rouse(const struct nxi_signals *signals);
 void nxi_signals_close(const struct nxi_signals *signals);
+/* While on, the second of these signals ends the process even if no worker looks at it. */
+void nxi_signals_guard(const struct nxi_signals *signals, bool on);
+/* Ends the process as the signal would have without us. Async-signal-safe. */
+_Noreturn void nxi_signals_end_process(int signo);
 
 #endif

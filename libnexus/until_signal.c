@@ -6,7 +6,6 @@
  * that panics in on_signal: the child works with what is on the caller's stack.
  */
 #include "signals.h"
-#include <unistd.h>
 
 #define DRAIN_DEFAULT_NS (30 * INT64_C(1000000000))
 
@@ -35,18 +34,15 @@ static intptr_t run_guarded(void *arg)
     return result;
 }
 
-/* Ends the process as the signal would have without us. */
-static _Noreturn void force(int signo)
+static _Noreturn void force(struct guarded *guarded, int signo, bool late)
 {
-    struct sigaction action = {.sa_handler = SIG_DFL};
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, signo);
-    sigemptyset(&action.sa_mask);
-    sigaction(signo, &action, NULL);
-    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-    raise(signo);
-    _exit(128 + signo); /* its default is not to end anything */
+    char child[64] = "";
+    nx_task_name(guarded->child, child, sizeof(child));
+    if (late)
+        nxi_log(nxi_self()->runtime, NX_LOG_WARN,
+                "not drained in time after signal %d: the task %s%sis still there; ending", signo, child,
+                *child ? " " : "");
+    nxi_signals_end_process(signo);
 }
 
 /* Until the child has ended: the first signal's number, 0, or why the caller gave up. The caller is shielded then. */
@@ -61,7 +57,7 @@ static int watch(struct guarded *guarded, const nx_until_signal_options *options
             return first > 0 ? first : error;
         bool over = next == -ETIMEDOUT || next == -ECANCELED;
         if (first > 0 && (next > 0 || over)) /* again, or the time is up */
-            force(next > 0 ? next : first);
+            force(guarded, next > 0 ? next : first, next <= 0);
         nx_cancel(guarded->child);
         if (next < 0) {
             error = next;
@@ -96,6 +92,7 @@ static void abandon(void *arg)
     nx_shield(NX_FOREVER);
     nx_cancel(guarded->child);
     take_result(guarded->child, NULL);
+    nxi_signals_guard(&guarded->signals, false);
     nxi_signals_close(&guarded->signals);
 }
 
@@ -117,12 +114,14 @@ static int run(const sigset_t *set, struct guarded *guarded, const nx_until_sign
     if (error < 0)
         return error;
     nx_time shield = nxi_self()->current->cold->shield;
+    nxi_signals_guard(&guarded->signals, true);
     guarded->child = nx_spawn(run_guarded, guarded);
     int result = guarded->child < 0 ? (int)guarded->child : watch_guarded(guarded, options);
     if (guarded->child > 0) {
         error = take_result(guarded->child, result >= 0 ? ret_result : NULL);
         nx_shield(shield);
     }
+    nxi_signals_guard(&guarded->signals, false);
     nxi_signals_close(&guarded->signals);
     return error < 0 ? error : result;
 }

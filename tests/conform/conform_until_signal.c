@@ -217,6 +217,47 @@ NXT_TEST(a_second_signal_ends_the_process_by_its_default)
     }
 }
 
+/* Until the process is gone: how long the second one has to wait is the library's business. */
+static intptr_t send_again_and_again(void *unused)
+{
+    (void)unused;
+    for (unsigned turn = 0;; turn++) {
+        kill(getpid(), SIGINT);
+        nxt_pause(turn);
+    }
+    return 0;
+}
+
+static intptr_t hold_the_worker(void *unused)
+{
+    (void)unused;
+    nxt_thread_start(send_again_and_again, NULL); /* the signals are taken over by now */
+    for (;;)
+        nxt_burn(1000000);
+    return 0;
+}
+
+static intptr_t be_held(void *unused)
+{
+    (void)unused;
+    return nx_until_signal(NULL, hold_the_worker, NULL, NULL);
+}
+
+NXT_CHILD(held_worker)
+{
+    nx_runtime *runtime = nxt_start(NXT_OPTIONS(.workers = 1));
+    nx_block_on(runtime, be_held, NULL, NULL);
+    return 3;
+}
+
+NXT_TEST(a_second_signal_ends_the_process_even_if_its_worker_is_held)
+{
+    struct nxt_output output;
+    nxt_run_child(held_worker, NULL, &output);
+    if (!nxt_expect_eq(output.signal, SIGINT))
+        nxt_show_output(&output);
+}
+
 NXT_TEST(at_the_end_of_the_drain_the_first_signal_ends_the_process)
 {
     struct nxt_output output;

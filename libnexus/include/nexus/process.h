@@ -29,7 +29,8 @@ typedef struct nx_until_signal_options {
 /*
  * Runs fn in a child task until it returns, or a signal comes: the first one cancels the child, which drains (nx_serve
  * in it stops accepting and lets its connections finish). A second signal, or drain_ns, forces: the process ends by
- * that signal's default action, so that its parent sees which. 0, with fn's result in *ret_result (may be NULL); > 0:
+ * that signal's default action, so that its parent sees which; the second signal does so even if a task holds the
+ * worker and doesn't let go, drain_ns is counted by the worker. 0, with fn's result in *ret_result (may be NULL); > 0:
  * it ended after this signal; -NX_EPANIC; -ECANCELED: the caller was cancelled, and the child with it. [parks]
  */
 NX_API int nx_until_signal(const nx_until_signal_options *options, nx_task_fn fn, void *arg, intptr_t *ret_result);
