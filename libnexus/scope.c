@@ -176,8 +176,8 @@ static nx_task spawn(struct nx_scope *scope, const nx_task_options *options, nx_
     nxi_lock(&scope->lock);
     bool cancelled = scope->cancelled;
     nxi_unlock(&scope->lock);
-    if (late || cancelled)
-        return -ECANCELED;
+    if (cancelled || late)
+        return cancelled ? -ECANCELED : -ETIMEDOUT;
     return nxi_spawn_in(scope, nxi_self()->runtime, options, fn, arg, site, NXI_CTL_CLAIMED);
 }
 

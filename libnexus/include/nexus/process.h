@@ -65,7 +65,8 @@ typedef struct nx_process_options {
  */
 NX_API int nx_process_spawn(const nx_process_options *options, nx_process **ret_process);
 /* Waits for its end: *ret_status is that of waitpid(2). Again and by many: the same. -ECHILD: it has ended, but its
- * status went to others, who wait for all children or ignore SIGCHLD; Linux keeps it all the same since 6.15. [parks] */
+ * status went to others, who wait for all children or ignore SIGCHLD; Linux keeps it all the same since 6.15. [parks]
+ * */
 NX_API int nx_process_wait(nx_process *process, int *ret_status, nx_time deadline);
 /* -ESRCH: it has ended; never hits another process that got its number. [threads] */
 NX_API int nx_process_kill(nx_process *process, int signo);

@@ -40,7 +40,8 @@ typedef struct nx_runtime_options {
 
 /*
  * Starts a runtime: all workers up, or everything undone. -errno, with a sentence in options->error that names the
- * cause and the remedy; -EINVAL for a bad option or list, -ENOENT for an unknown plugin, the backend's reason otherwise.
+ * cause and the remedy; -EINVAL for a bad option or list, -ENOENT for an unknown plugin, the backend's reason
+ * otherwise.
  */
 NX_API int nx_runtime_create(const nx_runtime_options *options, nx_runtime **ret_runtime);
 

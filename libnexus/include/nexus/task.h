@@ -138,8 +138,9 @@ NX_API int nx_scope_open(const nx_scope_options *options, nx_scope **ret_scope);
 /*
  * Spawns a child of the scope: by its opener, or by a task of the scope for itself a sibling. The scope joins it: a
  * result < 0 is an error, a panic is -NX_EPANIC. Neither cancels the opener, which is told by the close: what it waits
- * for elsewhere in the scope, and would not wait for after an error, belongs in a child. The id may be cancelled, not joined or detached (-EBUSY). As
- * nx_spawn_with; -ECANCELED once the scope is cancelled or its deadline has passed; -EPERM: the caller is not in it.
+ * for elsewhere in the scope, and would not wait for after an error, belongs in a child. The id may be cancelled, not
+ * joined or detached (-EBUSY). As nx_spawn_with; -ECANCELED once the scope is cancelled, -ETIMEDOUT after its
+ * deadline; -EPERM: the caller is not in it.
  */
 NX_API NX_MUST_USE nx_task nx_scope_spawn(nx_scope *scope, nx_task_fn fn, void *arg);
 NX_API NX_MUST_USE nx_task nx_scope_spawn_with(nx_scope *scope, const nx_task_options *options, nx_task_fn fn,
