@@ -4,8 +4,8 @@
  * A name may have several addresses, some of which lead nowhere. They are tried as RFC 8305 has it: families
  * alternating, the next address 250 ms after the last one was begun, or as soon as that has failed. All attempts are
  * operations of this one task, beside each other, each with a waiter of the task's choice, which any completion stirs
- * (waiter.c). The first to connect wins. What is left is cancelled, waited for and closed before the call returns, so that nothing
- * outlives it; a cancel waits for no peer.
+ * (waiter.c). The first to connect wins. What is left is cancelled, waited for and closed before the call returns, so
+ * that nothing outlives it; a cancel waits for no peer.
  */
 #include "resolve.h"
 #include <nexus/net.h>

@@ -360,8 +360,8 @@ bool nxi_tasks_some(struct nx_runtime *runtime, uint32_t *inout_slot,
 void nxi_cancel_all(struct nx_runtime *runtime, uint32_t only_ctl); /* tasks with all of these bits */
 void nxi_task_mark(struct nxi_task *task, uint32_t ctl, bool on);   /* sets or clears a bit of ctl */
 bool nxi_has_worker(const struct nx_runtime *runtime, const struct nxi_worker *worker);
-/* The oldest runtime that is up whose serial number is not below this one. It is not destroyed meanwhile, and others can't
- * be created: visit must not block. False: there is none. */
+/* The oldest runtime that is up whose serial number is not below this one. It is not destroyed meanwhile, and others
+ * can't be created: visit must not block. False: there is none. */
 bool nxi_runtimes_visit(uint64_t serial, void (*visit)(void *arg, struct nx_runtime *runtime), void *arg);
 
 /* worker.c: what runs on a worker */

@@ -3,10 +3,10 @@
  *
  * It asks nobody: no worker needs to answer, and no lock is taken that a task could hold over a park, or is held while
  * the descriptor may block: text is gathered under the lock of the list of runtimes, a buffer at a time, and written
- * without. So what it looks at may move. Headers are type-stable and stacks are never unmapped; everything that is not atomic is copied by the
- * kernel (nxi_snoop), so nothing can fault, and then the header is copied again: a task that has moved meanwhile is
- * looked at anew, a few times, and else shown as running. A torn copy can't harm: its pointers are followed by
- * nxi_snoop alone. doc/design/dump.md.
+ * without. So what it looks at may move. Headers are type-stable and stacks are never unmapped; everything that is
+ * not atomic is copied by the kernel (nxi_snoop), so nothing can fault, and then the header is copied again: a task
+ * that has moved meanwhile is looked at anew, a few times, and else shown as running. A torn copy can't harm: its
+ * pointers are followed by nxi_snoop alone. doc/design/dump.md.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -5,9 +5,9 @@
  * it is the first of them, and set stays 0: a set that has found its waiter can't be taken by a third. Else set becomes
  * 1 and the next to come takes that.
  *
- * set is written under the lock only. It is read without it by nx_event_is_set: release and acquire, so that who sees it
- * sees what was written before the set. A wait takes the lock even if the event is set: when it returns, nx_event_set is
- * through with the event, so that an event may be on the stack of who waits for it.
+ * set is written under the lock only. It is read without it by nx_event_is_set: release and acquire, so that who sees
+ * it sees what was written before the set. A wait takes the lock even if the event is set: when it returns,
+ * nx_event_set is through with the event, so that an event may be on the stack of who waits for it.
  */
 #include "sync.h"
 

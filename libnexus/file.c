@@ -3,8 +3,8 @@
  *
  * An operation is the driver's if runtime->file_ops says so, else it is done on the blocking pool (file_emulate.c);
  * one file may have operations of both kinds, for it has a handle and a descriptor. Handles of such a driver are free
- * of any context (setup.c sees to it), so that unlike a stream a file has no owner: all that is shared is a count of who
- * holds it, and the last one closes.
+ * of any context (setup.c sees to it), so that unlike a stream a file has no owner: all that is shared is a count of
+ * who holds it, and the last one closes.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -15,7 +15,8 @@
  *     d enqueue                                    The worker enters itself between 2 and 3 (announce). Both sides do
  *     e RMW on runtime->idle                       an RMW on that word and then act on what the other did before its
  *     f nobody searches, somebody sleeps: wake one own: either e sees the sleeper, or the sleeper's look 3 sees d.
- *                                                  A searcher that gives up leaves the count in the same RMW that enters it as
+ *                                                  A searcher that gives up leaves the count in the same RMW that
+ * enters it as
  *                                                  a sleeper, so work that f left to it is found by its look 3.
  *
  * All of these are seq_cst RMWs. No timeout rescues a lost wake: it would hang, and a test would show it.
@@ -120,7 +121,8 @@ static bool steal(struct nxi_worker *worker)
     return true;
 }
 
-/* It is about to run something. If it was the last searcher, what others left to it may still be there: wakes the next. */
+/* It is about to run something. If it was the last searcher, what others left to it may still be there: wakes the
+ * next. */
 void nxi_stop_searching(struct nxi_worker *worker)
 {
     worker->searching = false;

@@ -3,8 +3,9 @@
  *
  * stream->kept is one heap buffer, never empty, or NULL, so that a stream without any costs a pointer. It is guarded by
  * who has it: a reader takes it out by an exchange with NULL (acquire), uses it alone, and puts the rest back by
- * compare-and-swap from NULL (seq_cst: stream.c, nxi_stream_stir). Who finds something put meanwhile by another reader takes that out, too, and
- * puts both back joined. Two readers at once get each byte once; in what order is as undefined as without this.
+ * compare-and-swap from NULL (seq_cst: stream.c, nxi_stream_stir). Who finds something put meanwhile by another
+ * reader takes that out, too, and puts both back joined. Two readers at once get each byte once; in what order is as
+ * undefined as without this.
  *
  * If there is no memory to keep bytes in, the stream has a hole. No reader must get past it unknowingly: `lost` stays
  * in the stream instead, and every further read says -ENOMEM.

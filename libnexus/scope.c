@@ -5,10 +5,10 @@
  * their ids are taken (CLAIMED), so that nobody else joins them, and are given up by the end itself. The last one out
  * wakes the closer. So the close, which returns when the list is empty, is all the joining there is.
  *
- * Everything that changes is under scope->lock: a spawned child's entry, before it can run; a child's end, which leaves;
- * cancelling, which sets `cancelled` and cancels who is in the list. A scope that was cancelled between a spawner's look
- * and its child's entry has the child cancelled. A sibling spawned on another worker while the scope is being closed is
- * entered before the close ends, as its spawner is in the list meanwhile.
+ * Everything that changes is under scope->lock: a spawned child's entry, before it can run; a child's end, which
+ * leaves; cancelling, which sets `cancelled` and cancels who is in the list. A scope that was cancelled between a
+ * spawner's look and its child's entry has the child cancelled. A sibling spawned on another worker while the scope
+ * is being closed is entered before the close ends, as its spawner is in the list meanwhile.
  *
  * Who may touch a scope without holding anything: its opener, until it closes it, and tasks that are in it, or in a
  * scope that was opened in it, as it can't be closed before they have ended. A task's scopes are a chain: those it has
@@ -54,8 +54,8 @@ static void set_limit(struct nxi_task *task, nx_time limit)
 /* ---- children ---- */
 
 /*
- * It is QUEUED, so that who cancels it leaves its node alone, and a cancel that has come since its spawner looked is its
- * first.
+ * It is QUEUED, so that who cancels it leaves its node alone, and a cancel that has come since its spawner looked is
+ * its first.
  */
 void nxi_scope_enter(struct nx_scope *scope, struct nxi_task *task)
 {

@@ -8,8 +8,8 @@
  * copying is async-signal-safe, whatever the task was in the middle of.
  *
  * The buffer: IDLE ── watchdog (store, then kill) ──> ASKED ── handler (CAS) ──> COPYING ──(store)──> COPIED, and
- * back to IDLE by the watchdog. If no answer comes in time the watchdog takes ASKED back by CAS; a handler that comes later
- * fails its own CAS and touches nothing. If it is COPYING the watchdog waits: that ends.
+ * back to IDLE by the watchdog. If no answer comes in time the watchdog takes ASKED back by CAS; a handler that comes
+ * later fails its own CAS and touches nothing. If it is COPYING the watchdog waits: that ends.
  *
  * Without NEXUS_STALL_MS there is no thread, no handler, and nothing that a worker would do for it.
  */

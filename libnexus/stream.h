@@ -62,8 +62,8 @@ void nxi_stream_release(nx_stream *stream, bool held);
 /*
  * An operation in flight beside others of the same task, which holds the stream. Start: 1: it has completed; 0: when it
  * completes op->waiter, made by the start, is woken, and the choice is stirred. Then the result; -EAGAIN: start again,
- * the stream has changed hands, or was stirred. What is no longer wanted is cancelled, which may park for the owner's answer, and then
- * still waited for by nxi_waiter_wait.
+ * the stream has changed hands, or was stirred. What is no longer wanted is cancelled, which may park for the owner's
+ * answer, and then still waited for by nxi_waiter_wait.
  */
 int nxi_stream_start(nx_stream *stream, struct nxi_stream_op *op, const struct nx_op *what, struct nxi_choice *choice);
 void nxi_stream_cancel(struct nxi_stream_op *op);

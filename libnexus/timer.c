@@ -106,8 +106,8 @@ static struct nxi_timer *last_of(const struct nxi_timer_queue *list)
 }
 
 /*
- * What falls due together fires in the order of its deadlines where that costs nothing to speak of: a few timers, and any
- * number that were started in order or in reverse. More is not worth a sort.
+ * What falls due together fires in the order of its deadlines where that costs nothing to speak of: a few timers, and
+ * any number that were started in order or in reverse. More is not worth a sort.
  */
 static void link_due(struct nxi_wheel *wheel, struct nxi_timer *timer)
 {

@@ -13,7 +13,8 @@ uint32_t nxi_clamp(size_t len);
 /* After one of several operations: others get their turn, for which the stream must be held unless this was the last.
  */
 void nxi_charge_between(nx_stream *stream, bool last, bool *inout_held);
-/* Writes a vector out: 0, or why not all of it went. *ret_moved is written in any case; inout_held: nxi_stream_run's. */
+/* Writes a vector out: 0, or why not all of it went. *ret_moved is written in any case; inout_held: nxi_stream_run's.
+ * */
 int nxi_write_all(nx_stream *stream, const struct iovec *iov, uint32_t count, nx_time deadline, size_t *ret_moved,
                   bool *inout_held);
 

@@ -238,8 +238,8 @@ static void an_overwritten_control_block_aborts_at_put(void **state)
     nxi_stack_put(&cache, stack);
 }
 
-/* As when a frame larger than the guard was entered: the task parks from outside its stack. Twice, since a stack that has
- * parked deep looks no more at how deep. */
+/* As when a frame larger than the guard was entered: the task parks from outside its stack. Twice, since a stack that
+ * has parked deep looks no more at how deep. */
 static void parking_outside_the_stack_says_so_and_aborts(void **state)
 {
     (void)state;
