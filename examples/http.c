@@ -26,12 +26,13 @@ struct connection {
     char url[2048];
     size_t url_len, body_len;
     char *body;
-    int status; /* the error that parsing found, or 0 */
-    bool complete;
-    char room[8192]; /* the writer's */
+    int status;           /* the error that parsing found, or 0 */
+    bool begun, complete; /* a request */
+    char room[8192];      /* the writer's */
 };
 
 static const char *folder;
+static nx_event draining = NX_EVENT_INIT;
 
 /* ---- the parser's callbacks ---- */
 
@@ -41,6 +42,7 @@ static int on_begin(http_parser *parser)
     c->url_len = c->body_len = 0;
     c->status = 0;
     c->complete = false;
+    c->begun = true;
     return 0;
 }
 
@@ -178,9 +180,9 @@ static bool feed(struct connection *c, const char *data, size_t len)
     do { /* ends: each turn uses bytes up, or fails; len 0 tells the parser of the end of stream */
         used += http_parser_execute(&c->parser, &settings, data + used, len - used);
         if (HTTP_PARSER_ERRNO(&c->parser) == HPE_PAUSED && c->complete) {
-            bool keep = http_should_keep_alive(&c->parser) && !nx_cancelled();
+            bool keep = http_should_keep_alive(&c->parser) && !nx_event_is_set(&draining);
             http_parser_pause(&c->parser, 0);
-            c->complete = false;
+            c->complete = c->begun = false;
             if (respond(c, keep) < 0 || !keep)
                 return false;
         } else if (HTTP_PARSER_ERRNO(&c->parser) != HPE_OK) {
@@ -205,13 +207,22 @@ static void say_goodbye(nx_stream *stream)
     }
 }
 
+/* What has come. Between two requests the end of the server is an end of the connection, too: 0. */
+static ssize_t receive(struct connection *c, void *buf, size_t len)
+{
+    if (c->begun)
+        return nx_read(c->stream, buf, len, patience());
+    int winner = nx_select(patience(), NX_CASE_READ(c->stream, buf, len), NX_CASE_EVENT(&draining));
+    return winner == 0 ? nx_select_result() : winner < 0 ? winner : 0;
+}
+
 static void converse(struct connection *c)
 {
-    nx_loan loan;
+    char buf[4096];
+    ssize_t n = 0;
     bool open = true, peer_open = true;
-    while (open && (peer_open = nx_read_loan(c->stream, &loan, patience()) > 0)) {
-        open = feed(c, loan.data, loan.len);
-        nx_loan_return(&loan);
+    while (open && (peer_open = (n = receive(c, buf, sizeof buf)) > 0)) {
+        open = feed(c, buf, (size_t)n);
         if (nx_writer_flush(&c->out, patience()) < 0)
             open = peer_open = false;
     }
@@ -244,9 +255,15 @@ static void announce(const nx_addr *addr, void *arg)
     fflush(stdout);
 }
 
+static void tell_idle(void *arg)
+{
+    (void)arg;
+    nx_event_set(&draining);
+}
+
 static intptr_t serve(void *addr)
 {
-    nx_serve_options options = {.size = sizeof options, .on_listen = announce};
+    nx_serve_options options = {.size = sizeof options, .on_listen = announce, .on_drain = tell_idle};
     int cut = nx_serve(addr, &options, serve_connection, NULL, NX_FOREVER);
     if (cut < 0)
         fprintf(stderr, "http: %s: %s\n", (char *)addr, nx_strerror(cut));

@@ -258,6 +258,8 @@ int nx_serve(const char *addr, const nx_serve_options *given, intptr_t (*on_conn
             accept_all(server, listener, deadline);
         }
         nx_listener_close(listener);
+        if (options.on_drain)
+            options.on_drain(arg);
         result = drain(server, options.drain_ns == 0 ? DRAIN_DEFAULT_NS : options.drain_ns);
         nxi_task_mark(self, NXI_CTL_SERVING, false);
     }

@@ -487,3 +487,41 @@ NXT_TASK_TEST(clients_that_are_not_ours_are_served, .workers = 2)
     expect_answer(&service, "command -v ncat >/dev/null || exit 127; echo ping | ncat 127.0.0.1 %u");
     nxt_expect_eq(stop(&service), 0);
 }
+
+/* ---- telling connections that the end has come ---- */
+
+static nx_event drained = NX_EVENT_INIT;
+
+static void note_drain(void *arg)
+{
+    struct service *service = arg;
+    atomic_fetch_add(&service->cancelled, 1);
+    nx_event_set(&drained);
+}
+
+static intptr_t wait_for_drain(nx_stream *stream, void *arg)
+{
+    struct service *service = arg;
+    char byte;
+    atomic_fetch_add(&service->running, 1);
+    int winner = nx_select(NX_FOREVER, NX_CASE_READ(stream, &byte, 1), NX_CASE_EVENT(&drained));
+    nxt_expect_eq(winner, 1);
+    atomic_fetch_sub(&service->running, 1);
+    return 0;
+}
+
+NXT_TASK_TEST(idle_connections_can_be_told_that_accepting_has_ended, .workers = 2)
+{
+    struct service service = {.options = {.on_drain = note_drain, .drain_ns = 600000 * MS}};
+    nx_stream *streams[4];
+    nx_event_clear(&drained);
+    start(&service, wait_for_drain);
+    for (int i = 0; i < 4; i++)
+        streams[i] = connect_to(&service);
+    nxt_await(atomic_load(&service.running) == 4);
+    nxt_expect_eq(atomic_load(&service.cancelled), 0);
+    nxt_expect_eq(stop(&service), 0); /* none was cut, and nobody waited for the drain's end */
+    nxt_expect_eq(atomic_load(&service.cancelled), 1);
+    for (int i = 0; i < 4; i++)
+        nx_close(streams[i]);
+}

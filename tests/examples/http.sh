@@ -46,6 +46,31 @@ http_says_hello_to_wrk_and_curl() {
     stop http
 }
 
+# An idle connection is let go at once, not when the drain has ended.
+lets_idle_ones_go() {
+    rm -f "$scratch/request"
+    mkfifo "$scratch/request"
+    exec 9<>"$scratch/request" # held open: the client has more to say
+    timeout 60 curl -sN "telnet://$addr" <"$scratch/request" >"$scratch/idle" &
+    client=$!
+    printf 'GET / HTTP/1.1\r\nHost: x\r\n\r\n' >&9
+    until grep -q hello "$scratch/idle" 2>/dev/null; do
+        sleep 0.02
+    done
+    before=$(date +%s)
+    stop http
+    after=$(date +%s)
+    kill $client 2>/dev/null # it still reads its terminal
+    wait $client
+    exec 9>&-
+    [ $((after - before)) -lt 8 ]
+}
+
+http_lets_idle_connections_go_when_it_ends() {
+    start http 127.0.0.1:0 || return
+    claim "an idle connection does not hold the end up" lets_idle_ones_go
+}
+
 http_sends_files() {
     start http 127.0.0.1:0 "$scratch/folder" || return
     claim "a file is sent" status_is 200 "http://$addr/big"
@@ -57,5 +82,6 @@ http_sends_files() {
 }
 
 each_cell http_says_hello_to_wrk_and_curl
+each_cell http_lets_idle_connections_go_when_it_ends
 each_cell http_sends_files
 finish

@@ -184,6 +184,7 @@ typedef struct nx_serve_options {
     size_t stack_size;      /* of a connection's task */
     size_t max_connections; /* 0: no limit; at the limit no more are accepted */
     void (*on_listen)(const nx_addr *addr, void *arg); /* called once, when connections are accepted */
+    void (*on_drain)(void *arg); /* called once, when accepting has ended: time to tell idle connections */
 } nx_serve_options;
 
 /*
