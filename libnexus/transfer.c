@@ -5,6 +5,7 @@
  * one for each direction, if the next call would not find it by itself.
  */
 #include "transfer.h"
+#include "file.h"
 
 #define ZEROCOPY_MIN ((size_t)16 << 10) /* below, copying is cheaper than being told that the memory is free */
 #define TRANSFER_MAX                                                                                                   \
@@ -152,26 +153,8 @@ ssize_t nx_write_zerocopy(nx_stream *stream, const void *buf, size_t len, nx_tim
                     worth ? NX_OP_ZEROCOPY : 0);
 }
 
-/* Where a vector stands after some bytes. */
-struct cursor {
-    const struct iovec *iov;
-    uint32_t count;
-    size_t offset; /* into the first one */
-};
-
-static void advance(struct cursor *cursor, size_t moved)
-{
-    while (cursor->count > 0 && moved >= cursor->iov->iov_len - cursor->offset) {
-        moved -= cursor->iov->iov_len - cursor->offset;
-        cursor->offset = 0;
-        cursor->iov++;
-        cursor->count--;
-    }
-    cursor->offset += moved;
-}
-
 /* The rest of a vector that is begun, by itself; else as many whole ones as an operation takes. */
-static struct nx_op next_writev(const struct cursor *cursor)
+static struct nx_op next_writev(const struct nxi_cursor *cursor)
 {
     if (cursor->offset > 0)
         return (struct nx_op){.code = NX_OP_WRITE,
@@ -185,16 +168,16 @@ static struct nx_op next_writev(const struct cursor *cursor)
 int nxi_write_all(nx_stream *stream, const struct iovec *iov, uint32_t count, nx_time deadline, size_t *ret_moved,
                   bool *inout_held)
 {
-    struct cursor cursor = {.iov = iov, .count = count};
+    struct nxi_cursor cursor = {.iov = iov, .count = count};
     int64_t moved = 1;
     *ret_moved = 0;
-    advance(&cursor, 0); /* over empty ones */
+    nxi_cursor_advance(&cursor, 0); /* over empty ones */
     while (cursor.count > 0 && moved > 0) {
         struct nx_op op = next_writev(&cursor);
         moved = nxi_stream_run(stream, &op, deadline, inout_held);
         if (moved > 0) {
             *ret_moved += (size_t)moved;
-            advance(&cursor, (size_t)moved);
+            nxi_cursor_advance(&cursor, (size_t)moved);
             nxi_charge_between(stream, cursor.count == 0, inout_held);
         }
     }
