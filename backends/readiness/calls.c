@@ -221,6 +221,14 @@ int nxi_readiness_connect(struct nx_ctx *ctx, struct nx_fd_slot *slot, const str
     return errno == EINTR ? -EINPROGRESS : -errno; /* interrupted, it goes on by itself */
 }
 
+/* Whether the peer of a socket that has just been connected is gone already. A hang-up seen until now may be that, told by
+ * the event that told of the connection, and no edge will tell it again; or be the unconnected socket's own. */
+static bool has_ended(int fd)
+{
+    struct pollfd look = {.fd = fd, .events = POLLPRI | POLLRDHUP};
+    return poll(&look, 1, 0) != 0;
+}
+
 static int64_t try_connected(struct nx_ctx *ctx, struct nx_fd_slot *slot)
 {
     int error = 0;
@@ -233,8 +241,8 @@ static int64_t try_connected(struct nx_ctx *ctx, struct nx_fd_slot *slot)
         return blocked(ctx, slot, SLOT_BLOCKED_OUT);
     if (getsockopt(slot->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
         return -errno;
-    if (!error) /* hang-ups from before were the unconnected socket's */
-        slot->user[SLOT_STATE] &= ~(uintptr_t)(SLOT_BLOCKED_OUT | SLOT_HUP);
+    if (!error)
+        slot->user[SLOT_STATE] &= ~(uintptr_t)(SLOT_BLOCKED_OUT | (has_ended(slot->fd) ? 0 : SLOT_HUP));
     return -error;
 }
 

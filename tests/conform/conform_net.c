@@ -572,3 +572,50 @@ NXT_TEST(outside_a_task_the_calls_say_so)
     nxt_expect_eq(nx_fd_wait(0, NX_READABLE, NX_FOREVER), -NX_ENOTASK);
     nxt_expect_eq(nx_serve("127.0.0.1:0", NULL, NULL, NULL, NX_FOREVER), -NX_ENOTASK);
 }
+
+/* ---- a peer that is faster than the worker ---- */
+
+struct greeter {
+    int fd;
+    atomic_bool gone;
+};
+
+static intptr_t greet_and_go(void *arg)
+{
+    struct greeter *greeter = arg;
+    int fd = nxt_accept(greeter->fd);
+    nxt_expect(nxt_write_all(fd, "hello", 5));
+    nxt_close_fd(&fd);
+    atomic_store(&greeter->gone, true);
+    return 0;
+}
+
+/* Keeps the worker from looking until the peer has come and gone; a driver that has only queued the connect must be let
+ * go to begin it. */
+static intptr_t hold_until_gone(void *arg)
+{
+    struct greeter *greeter = arg;
+    nx_time enough = nxt_clock() + 50000000;
+    while (!atomic_load(&greeter->gone) && nxt_clock() < enough)
+        nxt_burn(10000);
+    return 0;
+}
+
+NXT_TASK_TEST(a_greeting_and_an_end_that_come_with_the_connection_are_both_seen)
+{
+    uint16_t port;
+    struct greeter greeter = {.fd = nxt_listen(1, &port)};
+    nxt_require(greeter.fd >= 0);
+    struct nxt_thread *thread = nxt_thread_start(greet_and_go, &greeter);
+    nx_task holder = nxt_task_on(0, hold_until_gone, &greeter);
+    nx_stream *stream = NULL;
+    char buffer[8];
+    nxt_expect_eq(nx_connect(nxt_loopback(port), NULL, &stream, NX_FOREVER), 0);
+    nxt_require(stream);
+    nxt_expect_eq(nx_read_exact(stream, buffer, sizeof(buffer), NX_FOREVER), 5);
+    nxt_expect_eq(nx_read(stream, buffer, 1, NX_FOREVER), 0);
+    nx_close(stream);
+    nxt_result(holder);
+    nxt_thread_await(thread);
+    nxt_close_fd(&greeter.fd);
+}
