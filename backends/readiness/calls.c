@@ -52,6 +52,16 @@ static ssize_t recv_unix(int fd, void *data, size_t len, bool *ret_cut)
     return n;
 }
 
+/* cut: the call stopped short of what is there for a reason of its own. */
+static int64_t got(struct nx_ctx *ctx, struct nx_fd_slot *slot, ssize_t n, size_t wanted, bool cut)
+{
+    if (n < 0)
+        return failed(ctx, slot, SLOT_BLOCKED_IN);
+    if (n > 0 && (size_t)n < wanted && !cut && (slot->user[SLOT_STATE] & (SLOT_STREAM | SLOT_HUP)) == SLOT_STREAM)
+        slot->user[SLOT_STATE] |= SLOT_BLOCKED_IN;
+    return n;
+}
+
 static int64_t try_read(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_op *op)
 {
     bool cut = false;
@@ -65,11 +75,7 @@ static int64_t try_read(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_o
         else
             n = read(slot->fd, op->data, op->len);
     } while (n < 0 && errno == EINTR);
-    if (n < 0)
-        return failed(ctx, slot, SLOT_BLOCKED_IN);
-    if (n > 0 && (size_t)n < op->len && !cut && (slot->user[SLOT_STATE] & (SLOT_STREAM | SLOT_HUP)) == SLOT_STREAM)
-        slot->user[SLOT_STATE] |= SLOT_BLOCKED_IN;
-    return n;
+    return got(ctx, slot, n, op->len, cut);
 }
 
 static int64_t wrote(struct nx_ctx *ctx, struct nx_fd_slot *slot, ssize_t n, size_t wanted)
@@ -94,10 +100,17 @@ static int64_t try_write(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_
     return wrote(ctx, slot, n, op->len);
 }
 
+static size_t size_of(const struct iovec *iov, uint32_t count)
+{
+    size_t size = 0;
+    for (uint32_t i = 0; i < count; i++)
+        size += iov[i].iov_len;
+    return size;
+}
+
 static int64_t try_writev(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_op *op)
 {
     struct msghdr msg = {.msg_iov = op->data, .msg_iovlen = op->len};
-    size_t wanted = 0;
     ssize_t n;
 
     if (op->len > NX_IOV_MAX)
@@ -109,16 +122,13 @@ static int64_t try_writev(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx
         else
             n = writev(slot->fd, op->data, (int)op->len);
     } while (n < 0 && errno == EINTR);
-    for (uint32_t i = 0; n >= 0 && i < op->len; i++)
-        wanted += msg.msg_iov[i].iov_len;
-    return wrote(ctx, slot, n, wanted);
+    return wrote(ctx, slot, n, size_of(op->data, op->len));
 }
 
 static int64_t try_recvmsg(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_op *op)
 {
     const struct nx_message *message = op->data;
     struct nxi_message_room room;
-    size_t wanted = 0;
     ssize_t n;
     int r = nxi_message_begin(op, &room);
     if (r < 0)
@@ -127,16 +137,12 @@ static int64_t try_recvmsg(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct n
         readiness_count(&ctx->stats.calls, 1);
         n = recvmsg(slot->fd, &room.header, MSG_DONTWAIT | nxi_message_flags(op, slot));
     } while (n < 0 && errno == EINTR);
-    if (n < 0)
-        return failed(ctx, slot, SLOT_BLOCKED_IN);
-    for (uint32_t i = 0; i < message->iov_count; i++)
-        wanted += message->iov[i].iov_len;
     /* Descriptors, taken or dropped, stop it short of what is there. */
     bool cut = (room.header.msg_flags & MSG_CTRUNC) || (message->fds && room.header.msg_controllen > 0);
-    if (n > 0 && (size_t)n < wanted && !cut && (slot->user[SLOT_STATE] & (SLOT_STREAM | SLOT_HUP)) == SLOT_STREAM)
-        slot->user[SLOT_STATE] |= SLOT_BLOCKED_IN;
-    nxi_message_received(op, &room);
-    return n;
+    int64_t result = got(ctx, slot, n, size_of(message->iov, message->iov_count), cut);
+    if (n >= 0)
+        nxi_message_received(op, &room);
+    return result;
 }
 
 /* An unconnected Unix datagram socket is writable while the receiver's queue is full: no event tells of its room. */
@@ -153,7 +159,6 @@ static int64_t try_sendmsg(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct n
 {
     const struct nx_message *message = op->data;
     struct nxi_message_room room;
-    size_t wanted = 0;
     ssize_t n;
     int r = nxi_message_begin(op, &room);
     if (r < 0)
@@ -164,11 +169,7 @@ static int64_t try_sendmsg(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct n
     } while (n < 0 && errno == EINTR);
     if (n < 0 && full_for_good(ctx, slot, message))
         return -EAGAIN;
-    if (n < 0)
-        return failed(ctx, slot, SLOT_BLOCKED_OUT);
-    for (uint32_t i = 0; i < message->iov_count; i++)
-        wanted += message->iov[i].iov_len;
-    return wrote(ctx, slot, n, wanted);
+    return wrote(ctx, slot, n, size_of(message->iov, message->iov_count));
 }
 
 /* accept(2) passes on what befell the connection before it was accepted; the next one may be well. */
