@@ -1,8 +1,5 @@
 # bench/: load generators, the raw limits and the demo; what drives a server from outside doesn't use the library it
 # measures.
-noinst_PROGRAMS += bench/raw/echo_epoll
-bench_raw_echo_epoll_LDADD =
-
 if BUILD_TOOLS
 noinst_PROGRAMS += bench/load/nxload
 bench_load_nxload_SOURCES = bench/load/histogram.h bench/load/load.h bench/load/nxload.c bench/load/pattern.h \

@@ -1,0 +1,1 @@
+# bench/growth/: what it costs to have many: connections, tasks, timers, workers.

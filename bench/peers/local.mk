@@ -1,0 +1,1 @@
+# bench/peers/: the same work on other people's runtimes; each one optional.
