@@ -10,8 +10,8 @@
  * took it out under the lock. Then it runs to its end. Whoever waits for it is woken by the thread (nxi_waiter_wake),
  * and from then on the job's memory may be gone.
  *
- * A thread's struct is not freed before the pool is: so it may be signalled without the lock, which spares the woken
- * thread from meeting it. One that is signalled late, for another owner of its struct, looks and sleeps again. A thread
+ * A thread's struct is not freed before the pool is: so it may be rung without the lock (sleeper.h), which spares the
+ * woken thread from meeting it. One that is rung late, for another owner of its struct, looks and sleeps again. A thread
  * that leaves is joined by the next one that leaves, or by the close.
  *
  * The close waits for all threads. Those of look-ups that nobody waits for any more may sit in the C library for half a
@@ -22,8 +22,14 @@
 #endif
 #include "blocking.h"
 #include "setup.h"
+#include "sleeper.h"
 #include <string.h>
 #include <time.h>
+
+#ifndef __linux__
+pthread_mutex_t nxi_sleepers_lock = PTHREAD_MUTEX_INITIALIZER;
+pthread_cond_t nxi_sleepers_bell = PTHREAD_COND_INITIALIZER;
+#endif
 
 _Atomic int64_t nxi_blocking_idle_ns = INT64_C(10000000000);
 
@@ -33,11 +39,10 @@ struct pool_thread {
     struct nxi_blocking *pool;
     struct pool_thread *next;  /* of all */
     struct pool_thread *below; /* while IDLE: on the stack */
-    pthread_cond_t wake;
+    struct nxi_sleeper sleeper;
     pthread_t thread;
     enum thread_state state;
     uint32_t index;
-    bool woken;    /* taken off the stack, to look into the queue */
     bool running;  /* in a job */
     nx_task task;  /* that waits for it */
     nx_time since; /* when it began */
@@ -109,19 +114,21 @@ static void idle_remove(struct nxi_blocking *pool, struct pool_thread *self)
 /* Sleeps until somebody has a job: true, or until it has slept long enough or the pool closes. */
 static bool wait_for_work(struct nxi_blocking *pool, struct pool_thread *self)
 {
+    if (pool->closing)
+        return false;
     nx_time until = nxi_time_add(nxi_clock(), atomic_load(&nxi_blocking_idle_ns));
-    struct timespec time = {.tv_sec = (time_t)(until / 1000000000), .tv_nsec = (long)(until % 1000000000)};
-    int error = 0;
     self->state = IDLE;
-    self->woken = false;
     self->below = pool->idle;
     pool->idle = self;
-    while (!self->woken && !pool->closing && error == 0)
-        error = pthread_cond_timedwait(&self->wake, &pool->lock, &time);
-    if (!self->woken)
+    nxi_sleeper_reset(&self->sleeper);
+    pthread_mutex_unlock(&pool->lock);
+    nxi_sleeper_sleep(&self->sleeper, until);
+    pthread_mutex_lock(&pool->lock);
+    bool woken = nxi_sleeper_woken(&self->sleeper);
+    if (!woken)
         idle_remove(pool, self);
     self->state = BUSY;
-    return self->woken || pool->first;
+    return pool->first || (woken && !pool->closing);
 }
 
 static void free_pool(struct nxi_blocking *pool)
@@ -129,7 +136,6 @@ static void free_pool(struct nxi_blocking *pool)
     while (pool->threads) {
         struct pool_thread *thread = pool->threads;
         pool->threads = thread->next;
-        pthread_cond_destroy(&thread->wake);
         nxi_free(thread, sizeof(*thread));
     }
     pthread_cond_destroy(&pool->gone);
@@ -206,13 +212,6 @@ static struct pool_thread *thread_take(struct nxi_blocking *pool)
     thread = nxi_alloc(sizeof(*thread));
     if (!thread)
         return NULL;
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-#ifndef __APPLE__
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-#endif
-    pthread_cond_init(&thread->wake, &attributes);
-    pthread_condattr_destroy(&attributes);
     thread->pool = pool;
     thread->state = BUSY;
     thread->index = pool->made++;
@@ -244,16 +243,17 @@ int nxi_blocking_post(struct nxi_blocking *pool, struct nxi_job *job)
     pthread_mutex_lock(&pool->lock);
     push(pool, job);
     struct pool_thread *idle = pool->idle;
+    bool asleep = false;
     if (idle) {
         pool->idle = idle->below;
-        idle->woken = true;
+        asleep = nxi_sleeper_wake(&idle->sleeper);
     } else if (pool->thread_count < pool->thread_max && !thread_make(pool) && pool->thread_count == 0) {
         unlink_job(pool, job);
         result = -EAGAIN;
     }
     pthread_mutex_unlock(&pool->lock);
-    if (idle)
-        pthread_cond_signal(&idle->wake);
+    if (asleep)
+        nxi_sleeper_ring(&idle->sleeper);
     return result;
 }
 
@@ -305,8 +305,9 @@ void nxi_blocking_close(struct nxi_blocking *pool, nx_time deadline)
         return;
     pthread_mutex_lock(&pool->lock);
     pool->closing = true;
-    for (struct pool_thread *thread = pool->threads; thread; thread = thread->next)
-        pthread_cond_signal(&thread->wake);
+    for (struct pool_thread *thread; (thread = pool->idle); pool->idle = thread->below)
+        if (nxi_sleeper_wake(&thread->sleeper))
+            nxi_sleeper_ring(&thread->sleeper);
     while (pool->thread_count > 0 && error == 0)
         error = deadline == NX_FOREVER ? pthread_cond_wait(&pool->gone, &pool->lock)
                                        : pthread_cond_timedwait(&pool->gone, &pool->lock, &time);

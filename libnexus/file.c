@@ -1,8 +1,9 @@
 /*
  * file.c: files: who does an operation, open files, and the calls.
  *
- * An operation is the driver's if runtime->file_ops says so, else it is done on the blocking pool (file_emulate.c);
- * one file may have operations of both kinds, for it has a handle and a descriptor. Handles of such a driver are free
+ * What the page cache has is read, and what it takes is written, here and at once, by RWF_NOWAIT. Any other operation
+ * is the driver's if runtime->file_ops says so, else it is done on the blocking pool (file_emulate.c); one file may
+ * have operations of both kinds, for it has a handle and a descriptor. Handles of such a driver are free
  * of any context (setup.c sees to it), so that unlike a stream a file has no owner: all that is shared is a count of
  * who holds it, and the last one closes.
  */
@@ -12,7 +13,73 @@
 #include "file.h"
 #include <fcntl.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
+
+/* ---- at once ---- */
+
+/* nx_file.traits: found out when first needed; whoever finds them finds the same */
+#define TRAIT_KNOWN 1u
+#define TRAIT_DIRECT 2u     /* O_DIRECT: preadv2 waits for the disk there, RWF_NOWAIT or not */
+#define TRAIT_READ_SLOW 4u  /* the file system has no RWF_NOWAIT for reading */
+#define TRAIT_WRITE_SLOW 8u /* nor for writing */
+
+#if defined(RWF_NOWAIT) && defined(SYS_preadv2)
+static NXI_NOINLINE uint32_t find_traits(nx_file *file)
+{
+    int flags = fcntl(file->fd, F_GETFL);
+    uint32_t known = TRAIT_KNOWN;
+#ifdef O_DIRECT
+    known |= flags >= 0 && flags & O_DIRECT ? TRAIT_DIRECT : 0;
+#endif
+    return known | atomic_fetch_or_explicit(&file->traits, known, memory_order_relaxed);
+}
+
+/* By syscall(2): the C library's call is a cancellation point, which costs two RMWs in a program with threads. */
+static int64_t try_now(nx_file *file, uint16_t code, const struct iovec *iov, uint32_t count, int64_t offset)
+{
+    uint32_t slow = code == NX_OP_PREADV ? TRAIT_READ_SLOW : TRAIT_WRITE_SLOW;
+    uint32_t traits = atomic_load_explicit(&file->traits, memory_order_relaxed);
+    if (NXI_UNLIKELY(!(traits & TRAIT_KNOWN)) && file->fd >= 0)
+        traits = find_traits(file);
+    if (file->fd < 0 || traits & (TRAIT_DIRECT | slow))
+        return -EAGAIN;
+    long moved = syscall(code == NX_OP_PREADV ? SYS_preadv2 : SYS_pwritev2, file->fd, iov, (unsigned long)count,
+                         (long)offset, (long)((uint64_t)offset >> 32), RWF_NOWAIT);
+    if (NXI_LIKELY(moved >= 0))
+        return moved;
+    if (errno == EOPNOTSUPP)
+        atomic_fetch_or_explicit(&file->traits, slow, memory_order_relaxed);
+    return errno == EOPNOTSUPP || errno == EINTR || errno == ENOSYS ? -EAGAIN : -errno;
+}
+#else
+static int64_t try_now(nx_file *file, uint16_t code, const struct iovec *iov, uint32_t count, int64_t offset)
+{
+    (void)file;
+    (void)code;
+    (void)iov;
+    (void)count;
+    (void)offset;
+    return -EAGAIN;
+}
+#endif
+
+/* Moves bytes without waiting: how many, maybe not all; -ECANCELED; -EAGAIN, for whoever may wait. */
+static int64_t move_now(nx_file *file, uint16_t code, const struct iovec *iov, uint32_t count, int64_t offset)
+{
+    struct nxi_worker *worker = nxi_self();
+    int64_t moved = -ECANCELED;
+    if (NXI_LIKELY(!nxi_task_cancelled(worker->current))) {
+        moved = try_now(file, code, iov, count, offset);
+        if (moved == -EAGAIN)
+            return moved;
+        nxi_count(&worker->counters.ops[code], 1);
+        nxi_count(&worker->counters.ops_inline, 1);
+    }
+    nxi_charge(worker);
+    return moved;
+}
 
 /* ---- operations ---- */
 
@@ -30,9 +97,7 @@ int64_t nxi_file_run(nx_file *file, const struct nx_op *what, nx_time deadline)
         return -ECANCELED;
     }
     if (!drives(runtime, what->code) || (file && !file->handle))
-        return file && file->fd < 0
-                   ? -ENOTSUP
-                   : nxi_file_emulate(worker, file ? file->fd : -1, file ? &file->traits : NULL, what, deadline);
+        return file && file->fd < 0 ? -ENOTSUP : nxi_file_emulate(worker, file ? file->fd : -1, what, deadline);
     struct nx_op op = *what;
     op.handle = file ? file->handle : 0;
     return nxi_op_run(worker, runtime->file_driver, &op, deadline, true);
@@ -239,60 +304,86 @@ uint32_t nxi_cursor_next(struct nxi_cursor *cursor, const struct iovec **ret_iov
     return 1;
 }
 
-/* Until all is moved. Short counts are usual: the page cache has a part, a signal came, 2 GiB are the most. Reading,
- * only 0 is the end. */
-static ssize_t move(nx_file *file, uint16_t code, struct nxi_cursor *cursor, int64_t offset, nx_time deadline)
+/* The rest, of which nothing has been moved yet: moved is what trying at once gave. Until all is moved: short counts are
+ * usual, for the page cache has a part, a signal came, 2 GiB are the most. Reading, only 0 is the end. */
+static NXI_NOINLINE ssize_t move_rest(nx_file *file, uint16_t code, const struct iovec *vector, uint32_t count,
+                                      int64_t offset, nx_time deadline, int64_t moved)
 {
-    int64_t moved = 1, total = 0;
-    nxi_cursor_advance(cursor, 0); /* over empty ones */
-    while (cursor->count > 0 && moved > 0) {
+    struct nxi_cursor cursor = {.iov = vector, .count = count};
+    int64_t total = 0;
+    for (;;) { /* ends: each turn moves something, or the next one waits until it has */
         const struct iovec *iov;
-        struct nx_op op = {.code = code, .offset = (uint64_t)(offset + total)};
-        op.len = nxi_cursor_next(cursor, &iov);
-        op.data = (void *)(uintptr_t)iov;
-        moved = nxi_file_run(file, &op, deadline);
+        if (moved == -EAGAIN) {
+            struct nx_op op = {.code = code, .offset = (uint64_t)(offset + total)};
+            op.len = nxi_cursor_next(&cursor, &iov);
+            op.data = (void *)(uintptr_t)iov;
+            moved = nxi_file_run(file, &op, deadline);
+        }
         if (moved <= 0)
             break;
         total += moved;
-        nxi_cursor_advance(cursor, (size_t)moved);
+        nxi_cursor_advance(&cursor, (size_t)moved);
+        if (cursor.count == 0)
+            break;
+        uint32_t next = nxi_cursor_next(&cursor, &iov);
+        moved = move_now(file, code, iov, next, offset + total);
     }
-    return (ssize_t)(total > 0 ? total : moved < 0 ? moved : 0);
+    return (ssize_t)(total > 0 ? total : moved);
+}
+
+/* sum: of the vector's lengths. */
+static ssize_t move(nx_file *file, uint16_t code, const struct iovec *iov, uint32_t count, size_t sum, int64_t offset,
+                    nx_time deadline)
+{
+    if (NXI_UNLIKELY(offset < 0 || sum > (size_t)(INT64_MAX - offset)))
+        return -EINVAL;
+    if (sum == 0)
+        return 0;
+    for (; iov->iov_len == 0; iov++) /* else a thousand empty ones would read as the end */
+        count--;
+    atomic_fetch_add_explicit(&file->references, 1, memory_order_relaxed);
+    int64_t moved = move_now(file, code, iov, count < NX_IOV_MAX ? count : NX_IOV_MAX, offset);
+    if (NXI_UNLIKELY(moved != (int64_t)sum && (moved > 0 || moved == -EAGAIN)))
+        moved = move_rest(file, code, iov, count, offset, deadline, moved);
+    nxi_file_release(file);
+    return (ssize_t)moved;
+}
+
+static ssize_t move1(nx_file *file, uint16_t code, void *buf, size_t len, int64_t offset, nx_time deadline)
+{
+    const struct iovec iov = {.iov_base = buf, .iov_len = len};
+    int error = check(file);
+    if (NXI_UNLIKELY(error < 0))
+        return error;
+    return NXI_LIKELY(buf || len == 0) ? move(file, code, &iov, 1, len, offset, deadline) : -EINVAL;
 }
 
 static ssize_t movev(nx_file *file, uint16_t code, const struct iovec *iov, int count, int64_t offset, nx_time deadline)
 {
-    struct nxi_cursor cursor = {.iov = iov, .count = (uint32_t)count};
     size_t sum = 0;
     int error = check(file);
     if (error < 0)
         return error;
-    if (count < 0 || (!iov && count > 0) || offset < 0)
+    if (count < 0 || (!iov && count > 0))
         return -EINVAL;
     for (int i = 0; i < count; i++)
         if ((!iov[i].iov_base && iov[i].iov_len > 0) || iov[i].iov_len > (size_t)INT64_MAX - sum)
             return -EINVAL;
         else
             sum += iov[i].iov_len;
-    if (sum > (size_t)(INT64_MAX - offset))
-        return -EINVAL;
-    nxi_file_hold(file);
-    ssize_t result = move(file, code, &cursor, offset, deadline);
-    nxi_file_release(file);
-    return result;
+    return move(file, code, iov, (uint32_t)count, sum, offset, deadline);
 }
 
 ssize_t nx_pread(nx_file *file, void *buf, size_t len, int64_t offset, nx_time deadline)
 {
     NXI_ENTRY(-ENOSYS);
-    const struct iovec iov = {.iov_base = buf, .iov_len = len};
-    return movev(file, NX_OP_PREADV, &iov, 1, offset, deadline);
+    return move1(file, NX_OP_PREADV, buf, len, offset, deadline);
 }
 
 ssize_t nx_pwrite(nx_file *file, const void *buf, size_t len, int64_t offset, nx_time deadline)
 {
     NXI_ENTRY(-ENOSYS);
-    const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
-    return movev(file, NX_OP_PWRITEV, &iov, 1, offset, deadline);
+    return move1(file, NX_OP_PWRITEV, (void *)(uintptr_t)buf, len, offset, deadline);
 }
 
 ssize_t nx_preadv(nx_file *file, const struct iovec *iov, int count, int64_t offset, nx_time deadline)

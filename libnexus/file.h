@@ -17,7 +17,7 @@ struct nx_file {
     nx_handle handle; /* 0: the descriptor alone */
     int fd;           /* the handle's, if there is one; -1: it has none */
     _Atomic uint32_t references;
-    _Atomic uint32_t traits; /* of the descriptor: file_emulate.c */
+    _Atomic uint32_t traits; /* of the descriptor: file.c */
 };
 
 /* Whether the calling task may use this file at all: 0 or -errno. Then it is held until nxi_file_release. */
@@ -25,14 +25,14 @@ int nxi_file_hold(nx_file *file);
 void nxi_file_release(nx_file *file);
 
 /*
- * Carries out one operation for the current task, by the driver or on the pool: what an op's completion says,
- * -ETIMEDOUT, -ECANCELED (nothing done). file: held, or NULL for an op by path. Heeds a cancel before it begins.
+ * Carries out one operation for the current task, by the driver or on the pool, with no try at once: what an op's
+ * completion says, -ETIMEDOUT, -ECANCELED (nothing done). file: held, or NULL for an op by path. Heeds a cancel before
+ * it begins.
  */
 int64_t nxi_file_run(nx_file *file, const struct nx_op *op, nx_time deadline);
 
-/* file_emulate.c: the same without the driver. fd: the file's, or -1; traits: the file's, or NULL. */
-int64_t nxi_file_emulate(struct nxi_worker *worker, int fd, _Atomic uint32_t *traits, const struct nx_op *op,
-                         nx_time deadline);
+/* file_emulate.c: the same without the driver. fd: the file's, or -1. */
+int64_t nxi_file_emulate(struct nxi_worker *worker, int fd, const struct nx_op *op, nx_time deadline);
 
 /* The rest of a vector of buffers, as operations take it. */
 struct nxi_cursor {

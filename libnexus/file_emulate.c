@@ -1,59 +1,13 @@
-/*
- * file_emulate.c: operations on files without a driver's help: what the page cache has or takes at once in the calling
- * worker, by RWF_NOWAIT; the rest by the plain system call, on a thread of the blocking pool.
+/* file_emulate.c: operations on files without a driver's help: the plain system call, on a thread of the blocking pool.
  */
 #ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* preadv2 */
+#define _GNU_SOURCE /* preadv */
 #endif
 #include "file.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/* nx_file.traits: found out when first needed; whoever finds them finds the same */
-#define TRAIT_KNOWN 1u
-#define TRAIT_DIRECT 2u     /* O_DIRECT: preadv2 waits for the disk there, RWF_NOWAIT or not */
-#define TRAIT_READ_SLOW 4u  /* the file system has no RWF_NOWAIT for reading */
-#define TRAIT_WRITE_SLOW 8u /* nor for writing */
-
-static uint32_t traits_of(int fd, _Atomic uint32_t *traits)
-{
-    uint32_t known = atomic_load_explicit(traits, memory_order_relaxed);
-    if (known & TRAIT_KNOWN)
-        return known;
-    int flags = fcntl(fd, F_GETFL);
-    known = TRAIT_KNOWN;
-#ifdef O_DIRECT
-    known |= flags >= 0 && flags & O_DIRECT ? TRAIT_DIRECT : 0;
-#endif
-    return known | atomic_fetch_or_explicit(traits, known, memory_order_relaxed);
-}
-
-#ifdef RWF_NOWAIT
-static int64_t try_now(int fd, _Atomic uint32_t *traits, const struct nx_op *op)
-{
-    bool reads = op->code == NX_OP_PREADV;
-    uint32_t slow = reads ? TRAIT_READ_SLOW : TRAIT_WRITE_SLOW;
-    if ((!reads && op->code != NX_OP_PWRITEV) || traits_of(fd, traits) & (TRAIT_DIRECT | slow))
-        return -EAGAIN;
-    ssize_t moved = reads ? preadv2(fd, op->data, (int)op->len, (off_t)op->offset, RWF_NOWAIT)
-                          : pwritev2(fd, op->data, (int)op->len, (off_t)op->offset, RWF_NOWAIT);
-    if (moved >= 0)
-        return moved;
-    if (errno == EOPNOTSUPP)
-        atomic_fetch_or_explicit(traits, slow, memory_order_relaxed);
-    return errno == EOPNOTSUPP || errno == EINTR ? -EAGAIN : -errno;
-}
-#else
-static int64_t try_now(int fd, _Atomic uint32_t *traits, const struct nx_op *op)
-{
-    (void)fd;
-    (void)traits;
-    (void)op;
-    return -EAGAIN;
-}
-#endif
 
 /* ---- on the pool's thread ---- */
 
@@ -108,15 +62,12 @@ static void emulate_there(struct nxi_call *call)
     emulation->result = result < 0 ? -errno : result;
 }
 
-int64_t nxi_file_emulate(struct nxi_worker *worker, int fd, _Atomic uint32_t *traits, const struct nx_op *op,
-                         nx_time deadline)
+int64_t nxi_file_emulate(struct nxi_worker *worker, int fd, const struct nx_op *op, nx_time deadline)
 {
-    struct emulation emulation = {.call = {.call = emulate_there}, .op = op, .fd = fd};
-    int64_t result = traits ? try_now(fd, traits, op) : -EAGAIN;
-    if (result != -EAGAIN || deadline == NX_POLL) {
-        nxi_charge(worker);
-        return result;
-    }
+    struct emulation emulation;
+    emulation.call.call = emulate_there;
+    emulation.op = op;
+    emulation.fd = fd;
     int error = nxi_blocking_run(worker, worker->runtime->blocking, &emulation.call, nxi_op_names[op->code], deadline);
     return error < 0 ? error : emulation.result;
 }

@@ -1,9 +1,10 @@
 /*
  * iouring/files.c: ops on files.
  *
- * Reading and writing is tried first by preadv2(2) with RWF_NOWAIT: what the page cache has costs no way through the
- * ring. Not with O_DIRECT, where such a call waits for the disk; and no more on a descriptor whose file system says
- * that it doesn't know the flag. All else is an SQE: most of those the kernel gives to threads of its own at once.
+ * Reading and writing with NX_OP_NOWAIT is preadv2(2) with RWF_NOWAIT; without it the core has tried that already, by
+ * the descriptor (file.c): what the page cache has costs no way through the ring. Not with O_DIRECT, where such a call
+ * waits for the disk; and no more on a descriptor whose file system says that it doesn't know the flag. All else is an
+ * SQE: most of those the kernel gives to threads of its own at once.
  *
  * An open is given to a kernel thread at once: the kernel's own first try is made with O_NONBLOCK, and a FIFO is then
  * open before it has another end, or can't be opened. The kernel would have four such threads per cpu; tasks that open
@@ -112,7 +113,7 @@ bool nxi_uring_file_begin(struct nx_ctx *ctx, struct nx_op *op, struct nx_fd_slo
     *ret_result = check(ctx, op, handle);
     if (*ret_result < 0)
         return false;
-    *ret_result = moves ? try_now(ctx, op, handle) : -EAGAIN;
+    *ret_result = moves && op->flags & NX_OP_NOWAIT ? try_now(ctx, op, handle) : -EAGAIN;
     if (*ret_result != -EAGAIN || op->flags & NX_OP_NOWAIT)
         return false;
     if (op->code != NX_OP_STAT)

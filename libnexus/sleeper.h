@@ -1,0 +1,108 @@
+/*
+ * sleeper.h: one thread sleeps, another wakes it: a word and, on Linux, a futex.
+ *
+ *   the sleeper   reset, under the lock where wakers find it; then, without it, sleep: CAS AWAKE → ASLEEP, and the
+ *                 kernel sleeps only while the word is ASLEEP
+ *   the waker     wake: exchange → WOKEN, once; if that took ASLEEP away, ring
+ *
+ * No wake is lost: the CAS fails after the exchange, and before it the exchange sees ASLEEP. A sleeper that is still on
+ * its way costs its waker no system call. A condition variable takes one more each time: what it gives the mutex back
+ * as is marked contended, so that the next unlock asks the kernel to wake nobody. A ring that comes late, when the word
+ * has another sleep, is a wake for no reason: that sleep looks at the word and goes on.
+ */
+#ifndef NXI_SLEEPER_H
+#define NXI_SLEEPER_H
+
+#include <errno.h>
+#include <nexus/base.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+#ifdef __linux__
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#else
+#include <pthread.h>
+#endif
+
+enum { NXI_SLEEPER_AWAKE, NXI_SLEEPER_ASLEEP, NXI_SLEEPER_WOKEN };
+
+struct nxi_sleeper { /* all zeros; stays where it is while others may ring */
+    _Atomic uint32_t word;
+};
+
+static inline void nxi_sleeper_reset(struct nxi_sleeper *sleeper)
+{
+    atomic_store(&sleeper->word, NXI_SLEEPER_AWAKE);
+}
+
+static inline bool nxi_sleeper_woken(struct nxi_sleeper *sleeper)
+{
+    return atomic_load(&sleeper->word) == NXI_SLEEPER_WOKEN;
+}
+
+/* True: it sleeps, and the caller rings, which needs no lock. */
+static inline bool nxi_sleeper_wake(struct nxi_sleeper *sleeper)
+{
+    return atomic_exchange(&sleeper->word, NXI_SLEEPER_WOKEN) == NXI_SLEEPER_ASLEEP;
+}
+
+#ifdef __linux__
+static inline void nxi_sleeper_ring(struct nxi_sleeper *sleeper)
+{
+    syscall(SYS_futex, &sleeper->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+/* Until woken, or that time: 0 or ETIMEDOUT, or another error that is for good. */
+static inline int nxi_sleeper_wait(struct nxi_sleeper *sleeper, const struct timespec *until)
+{
+    long r = syscall(SYS_futex, &sleeper->word, FUTEX_WAIT_BITSET_PRIVATE, NXI_SLEEPER_ASLEEP, until, NULL,
+                     FUTEX_BITSET_MATCH_ANY);
+    return r == 0 || errno == EAGAIN || errno == EINTR ? 0 : errno;
+}
+#else
+/* One lock and one bell for all: who is not meant looks and sleeps again. */
+extern pthread_mutex_t nxi_sleepers_lock;
+extern pthread_cond_t nxi_sleepers_bell;
+
+static inline void nxi_sleeper_ring(struct nxi_sleeper *sleeper)
+{
+    (void)sleeper;
+    pthread_mutex_lock(&nxi_sleepers_lock);
+    pthread_cond_broadcast(&nxi_sleepers_bell);
+    pthread_mutex_unlock(&nxi_sleepers_lock);
+}
+
+static inline int nxi_sleeper_wait(struct nxi_sleeper *sleeper, const struct timespec *until)
+{
+    struct timespec now, end;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    int64_t left = (int64_t)(until->tv_sec - now.tv_sec) * 1000000000 + until->tv_nsec - now.tv_nsec;
+    if (left <= 0)
+        return ETIMEDOUT;
+    clock_gettime(CLOCK_REALTIME, &end);
+    left += end.tv_nsec;
+    end.tv_sec += (time_t)(left / 1000000000);
+    end.tv_nsec = (long)(left % 1000000000);
+    pthread_mutex_lock(&nxi_sleepers_lock);
+    if (atomic_load(&sleeper->word) == NXI_SLEEPER_ASLEEP)
+        pthread_cond_timedwait(&nxi_sleepers_bell, &nxi_sleepers_lock, &end);
+    pthread_mutex_unlock(&nxi_sleepers_lock);
+    return 0;
+}
+#endif
+
+/* By the clock CLOCK_MONOTONIC. Whether it has been woken is nxi_sleeper_woken's to say, under the lock. */
+static inline void nxi_sleeper_sleep(struct nxi_sleeper *sleeper, nx_time until)
+{
+    uint32_t awake = NXI_SLEEPER_AWAKE;
+    struct timespec time = {.tv_sec = (time_t)(until / 1000000000), .tv_nsec = (long)(until % 1000000000)};
+    if (!atomic_compare_exchange_strong(&sleeper->word, &awake, NXI_SLEEPER_ASLEEP))
+        return;
+    while (atomic_load(&sleeper->word) == NXI_SLEEPER_ASLEEP && nxi_sleeper_wait(sleeper, &time) == 0)
+        ;
+}
+
+#endif
