@@ -18,6 +18,7 @@
 
 enum load_mode {
     LOAD_CLOSED, /* each connection keeps depth messages under way */
+    LOAD_OPEN,   /* messages are due at a fixed rate, whatever the server does; at most depth under way on each */
     LOAD_IDLE,   /* each connection echoes a message, is held, echoes another */
     LOAD_CHURN,  /* open, echo a message, half-close, see the end of the stream, close; again */
 };
@@ -42,12 +43,16 @@ struct load {
     unsigned message;
     int64_t window_ns;
     int64_t warmup_ns;
-    pid_t server; /* 0: unknown */
+    double rate;      /* open loop: messages a second, of all threads */
+    int64_t stall_ns; /* stop the server's process for so long in the middle of the window */
+    pid_t server;     /* 0: unknown */
+    bool spin;        /* threads poll instead of sleeping */
     bool json;
 
     atomic_int phase;
-    atomic_bool refused;      /* a connection could not be opened: there is nothing to measure */
-    pthread_barrier_t opened; /* all connections are up and have echoed a message */
+    _Atomic int64_t window_begin, window_end; /* set before PHASE_MEASURE; until then 0 */
+    atomic_bool refused;                      /* a connection could not be opened: there is nothing to measure */
+    pthread_barrier_t opened;                 /* all connections are up and have echoed a message */
 };
 
 struct connection;
@@ -61,6 +66,10 @@ struct worker {
     unsigned count;
     struct connection *connections;
     int64_t *started; /* when each message under way was begun: depth a connection */
+    int64_t schedule; /* open loop: when the first message is due, */
+    double interval;  /* ns from one to the next, */
+    uint64_t due;     /* and how many have become due: they go to the connections in turn */
+    uint64_t unsent;  /* due in the window, and not even sent by its end */
     unsigned char *buffer;
     int epoll;
     unsigned open;    /* connections */

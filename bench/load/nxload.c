@@ -1,8 +1,8 @@
 /*
  * nxload: TCP load for an echo server, with every byte checked.
  *
- * Closed loop: each connection keeps a fixed number of messages under way, so the server's speed sets the rate. What is
- * reported is what came back between two looks at the clock, at the counters and at the server's process, all taken by
+ * Closed loop: each connection keeps a fixed number of messages under way, so the server's speed sets the rate. Open
+ * loop, --rate: messages are due at that rate, and latency counts from when each was (worker.c). What is reported is what came back between two looks at the clock, at the counters and at the server's process, all taken by
  * the main thread; connecting, warming up and ending are outside. Exits with 1 if anything went wrong.
  */
 #define _GNU_SOURCE
@@ -15,6 +15,7 @@
 #include <jansson.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -31,8 +32,12 @@ static const char usage[] =
     "  -w, --warmup=SECONDS       load before it (0.5)\n"
     "  -t, --threads=N            threads (1)\n"
     "      --idle=N               open N connections, echo a message on each, hold them, echo another\n"
+    "      --rate=N               open loop: N messages a second, latency counted from when each was due;\n"
+    "                             --pipeline is the most under way on a connection, and those beyond wait\n"
     "      --churn                connections that are opened, echo one message, are closed, again and again\n"
     "      --pid=PID              the server's process: report its CPU time, memory and descriptors\n"
+    "      --stall=SECONDS        stop that process for so long in the middle of the window: what latency makes of it\n"
+    "      --spin                 threads of nxload poll and never sleep\n"
     "      --json                 one JSON object\n"
     "  -h, --help\n";
 
@@ -48,6 +53,8 @@ struct result {
     struct load_errors errors;
     uint64_t bytes_verified;
     uint64_t requests_min, requests_max;
+    uint64_t unsent;
+    int64_t stalled_ns;
     struct histogram latency;
 };
 
@@ -76,6 +83,16 @@ static int read_seconds(const char *text, int64_t *ret_ns)
     if (end == text || *end || !(value >= 0 && value <= 86400))
         return usage_error("not a number of seconds", text);
     *ret_ns = (int64_t)(value * 1e9);
+    return 0;
+}
+
+static int read_rate(const char *text, double *ret_rate)
+{
+    char *end;
+    double value = strtod(text, &end);
+    if (end == text || *end || !(value >= 0.001 && value <= 1e9))
+        return usage_error("not a number of messages a second", text);
+    *ret_rate = value;
     return 0;
 }
 
@@ -124,6 +141,14 @@ static int read_option(int option, const char *value, struct load *load)
     case 'u':
         load->mode = LOAD_CHURN;
         return 0;
+    case 'r':
+        load->mode = LOAD_OPEN;
+        return read_rate(value, &load->rate);
+    case 'S':
+        return read_seconds(value, &load->stall_ns);
+    case 'b':
+        load->spin = true;
+        return 0;
     case 'P':
         if (read_count(value, INT32_MAX, &number) < 0)
             return -EINVAL;
@@ -146,19 +171,14 @@ static bool is_loopback(const struct sockaddr_storage *addr)
 static int read_options(int argc, char **argv, struct load *load)
 {
     static const struct option options[] = {
-        {"address", required_argument, NULL, 'a'},
-        {"connections", required_argument, NULL, 'c'},
-        {"size", required_argument, NULL, 's'},
-        {"pipeline", required_argument, NULL, 'p'},
-        {"duration", required_argument, NULL, 'd'},
-        {"warmup", required_argument, NULL, 'w'},
-        {"threads", required_argument, NULL, 't'},
-        {"idle", required_argument, NULL, 'i'},
-        {"churn", no_argument, NULL, 'u'},
-        {"pid", required_argument, NULL, 'P'},
-        {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"address", required_argument, NULL, 'a'},  {"connections", required_argument, NULL, 'c'},
+        {"size", required_argument, NULL, 's'},     {"pipeline", required_argument, NULL, 'p'},
+        {"duration", required_argument, NULL, 'd'}, {"warmup", required_argument, NULL, 'w'},
+        {"threads", required_argument, NULL, 't'},  {"idle", required_argument, NULL, 'i'},
+        {"churn", no_argument, NULL, 'u'},          {"rate", required_argument, NULL, 'r'},
+        {"stall", required_argument, NULL, 'S'},    {"spin", no_argument, NULL, 'b'},
+        {"pid", required_argument, NULL, 'P'},      {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
     };
     if (read_address("127.0.0.1:7777", load) < 0)
         return -EINVAL;
@@ -174,7 +194,9 @@ static int read_options(int argc, char **argv, struct load *load)
         return usage_error("unexpected argument", argv[optind]);
     if (load->threads > load->connections)
         load->threads = load->connections;
-    if (load->mode != LOAD_CLOSED)
+    if (load->stall_ns > 0 && (!load->server || load->stall_ns > load->window_ns))
+        return usage_error("--stall needs --pid and a longer --duration", "stall");
+    if (load->mode == LOAD_IDLE || load->mode == LOAD_CHURN)
         load->depth = 1;
     load->spread_sources = is_loopback(&load->addr) && (load->mode == LOAD_CHURN || load->connections > 16384);
     return 0;
@@ -214,16 +236,33 @@ static void take_look(const struct load *load, const struct worker *workers, str
     process_look(getpid(), &ret_look->client);
 }
 
+static void stall_server(const struct load *load, int64_t begin, struct result *result)
+{
+    if (load->stall_ns == 0)
+        return;
+    sleep_until(begin + (load->window_ns - load->stall_ns) / 2);
+    int64_t stopped = load_now();
+    kill(load->server, SIGSTOP);
+    sleep_until(stopped + load->stall_ns);
+    kill(load->server, SIGCONT);
+    result->stalled_ns = load_now() - stopped;
+}
+
 static void measure(struct load *load, const struct worker *workers, struct result *result)
 {
     pthread_barrier_wait(&load->opened);
     bool refused = atomic_load(&load->refused);
     if (!refused)
         sleep_until(load_now() + load->warmup_ns);
+    int64_t now = load_now();
+    atomic_store(&load->window_begin, now);
+    atomic_store(&load->window_end, now + load->window_ns);
     atomic_store(&load->phase, PHASE_MEASURE);
     take_look(load, workers, &result->begin);
-    if (!refused)
-        sleep_until(result->begin.now + load->window_ns);
+    if (!refused) {
+        stall_server(load, now, result);
+        sleep_until(now + load->window_ns);
+    }
     take_look(load, workers, &result->end);
     atomic_store(&load->phase, PHASE_FINISH);
 }
@@ -235,6 +274,7 @@ static void merge(struct result *into, const struct worker *worker, bool first)
     into->errors.corrupt += worker->errors.corrupt;
     into->errors.lost += worker->errors.lost;
     into->bytes_verified += worker->bytes_verified;
+    into->unsent += worker->unsent;
     if (first || worker->requests_min < into->requests_min)
         into->requests_min = worker->requests_min;
     if (worker->requests_max > into->requests_max)
@@ -279,7 +319,9 @@ static uint64_t error_count(const struct load_errors *errors)
 
 static const char *mode_name(enum load_mode mode)
 {
-    return mode == LOAD_IDLE ? "idle" : mode == LOAD_CHURN ? "churn" : "closed";
+    static const char *const names[] = {
+        [LOAD_CLOSED] = "closed", [LOAD_OPEN] = "open", [LOAD_IDLE] = "idle", [LOAD_CHURN] = "churn"};
+    return names[mode];
 }
 
 /* Process CPU time of a thread at the window's begin; 0 if it did not live then. */
@@ -313,7 +355,40 @@ static json_t *server_json(const struct look *begin, const struct look *end)
                      (json_int_t)end->server.fds, "server_threads", threads_json(&begin->server, &end->server));
 }
 
-/* Flat, with every key once, so that a line of awk can read it too. */
+/* [quantile, ns] from 0 on; each time the rest to 1 is halved in CURVE_STEPS steps, as far as there are values. */
+#define CURVE_STEPS 5
+static json_t *percentiles_json(const struct histogram *h)
+{
+    json_t *curve = json_array();
+    for (double rest = 1; h->count > 0 && rest * (double)h->count >= 1; rest /= 2)
+        for (int step = 0; step < CURVE_STEPS; step++) {
+            double q = 1 - rest + rest / 2 * step / CURVE_STEPS;
+            json_array_append_new(curve, json_pack("[fI]", q, (json_int_t)histogram_quantile(h, q)));
+        }
+    if (h->count > 0)
+        json_array_append_new(curve, json_pack("[fI]", 1.0, (json_int_t)h->max));
+    return curve;
+}
+
+static json_t *latency_json(const struct histogram *h)
+{
+    static const struct {
+        const char *name;
+        double quantile;
+    } some[] = {{"latency_ns_p50", 0.5},
+                {"latency_ns_p90", 0.9},
+                {"latency_ns_p99", 0.99},
+                {"latency_ns_p99_9", 0.999},
+                {"latency_ns_p99_99", 0.9999}};
+    json_t *all = json_pack("{sI sI}", "latencies", (json_int_t)h->count, "latency_ns_min", (json_int_t)h->min);
+    for (size_t i = 0; i < sizeof some / sizeof *some; i++)
+        json_object_set_new(all, some[i].name, json_integer((json_int_t)histogram_quantile(h, some[i].quantile)));
+    json_object_set_new(all, "latency_ns_max", json_integer((json_int_t)h->max));
+    json_object_set_new(all, "latency_ns_mean", json_integer((json_int_t)histogram_mean(h)));
+    return all;
+}
+
+/* Flat but for two lists at the end, with every key once, so that a line of awk can read it too. */
 static void print_json(const struct load *load, const struct result *r)
 {
     const struct histogram *h = &r->latency;
@@ -327,12 +402,11 @@ static void print_json(const struct load *load, const struct result *r)
                                      per((double)requests, seconds), "bytes_verified", (json_int_t)r->bytes_verified,
                                      "connection_requests_min", (json_int_t)r->requests_min, "connection_requests_max",
                                      (json_int_t)r->requests_max));
-    json_object_update_new(all, json_pack("{sI sI sI sI sI sI sI}", "latency_ns_min", (json_int_t)h->min,
-                                          "latency_ns_p50", (json_int_t)histogram_quantile(h, 0.5), "latency_ns_p90",
-                                          (json_int_t)histogram_quantile(h, 0.9), "latency_ns_p99",
-                                          (json_int_t)histogram_quantile(h, 0.99), "latency_ns_p99_9",
-                                          (json_int_t)histogram_quantile(h, 0.999), "latency_ns_max",
-                                          (json_int_t)h->max, "latency_ns_mean", (json_int_t)histogram_mean(h)));
+    if (load->mode == LOAD_OPEN)
+        json_object_update_new(all, json_pack("{sf sI}", "rate", load->rate, "unsent", (json_int_t)r->unsent));
+    if (load->stall_ns > 0)
+        json_object_set_new(all, "stall_ns", json_integer((json_int_t)r->stalled_ns));
+    json_object_update_new(all, latency_json(h));
     json_object_update_new(all, json_pack("{sI sI sI sI sI}", "errors", (json_int_t)error_count(&r->errors),
                                           "errors_connect", (json_int_t)r->errors.connect, "errors_io",
                                           (json_int_t)r->errors.io, "errors_corrupt", (json_int_t)r->errors.corrupt,
@@ -342,6 +416,7 @@ static void print_json(const struct load *load, const struct result *r)
                                           (json_int_t)r->end.client.fds));
     if (load->server)
         json_object_update_new(all, server_json(&r->begin, &r->end));
+    json_object_set_new(all, "percentiles", percentiles_json(h));
     json_dumpf(all, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(12));
     putchar('\n');
     json_decref(all);
@@ -356,10 +431,13 @@ static void print_text(const struct load *load, const struct result *r)
            load->message, load->depth, load->threads, load->threads == 1 ? "" : "s", seconds);
     if (load->mode != LOAD_IDLE) {
         printf("requests/s   %.0f\n", per(requests, seconds));
-        printf("latency us   p50 %.1f  p90 %.1f  p99 %.1f  p99.9 %.1f  max %.1f\n",
+        if (load->mode == LOAD_OPEN)
+            printf("wanted/s     %.0f; latency counts from when a message was due; %llu could not be sent in time\n",
+                   load->rate, (unsigned long long)r->unsent);
+        printf("latency us   p50 %.1f  p90 %.1f  p99 %.1f  p99.9 %.1f  p99.99 %.1f  max %.1f\n",
                (double)histogram_quantile(h, 0.5) / 1e3, (double)histogram_quantile(h, 0.9) / 1e3,
                (double)histogram_quantile(h, 0.99) / 1e3, (double)histogram_quantile(h, 0.999) / 1e3,
-               (double)h->max / 1e3);
+               (double)histogram_quantile(h, 0.9999) / 1e3, (double)h->max / 1e3);
         printf("fairness     %llu to %llu requests a connection\n", (unsigned long long)r->requests_min,
                (unsigned long long)r->requests_max);
     }

@@ -6,8 +6,14 @@
  * registered once, edge-triggered both ways; a short read means drained.
  *
  *   opening   connect, a message back    -> the barrier: all connections are up
- *   loop      by mode: closed loop, holding, or churn; until the phase says finish
+ *   loop      by mode: closed loop, open loop, holding, or churn; until the phase says finish
  *   ending    what is under way comes back; half-close; the server's end of stream; close
+ *
+ * Open loop. When a message is due follows from its number alone, so nothing is queued where a server falls behind: a
+ * connection knows how many of its messages are due, and sends them as soon as there is room. Latency counts from when
+ * the message was due, not from when it could be sent: a server that stalls is charged for each request that a
+ * stream of independent clients would have made meanwhile, and not for one a connection (coordinated omission). What is
+ * due in the window counts, though it come back after it; what was not even sent counts with the time it has waited.
  */
 #define _GNU_SOURCE
 #include "load.h"
@@ -18,15 +24,18 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
 #define BATCH 256
-#define TICK_MS 50         /* how long a change of phase may go unseen */
-#define PATIENCE_MS 5000   /* a server from which nothing comes for so long has lost what is under way */
+#define TICK_NS 50000000 /* how long a change of phase may go unseen */
+#define PATIENCE_S 5     /* a server from which nothing comes for so long has lost what is under way */
+#define PATIENCE_NS (PATIENCE_S * INT64_C(1000000000))
 #define ROUND_AWAITED 128u /* connections with a message under way while opening: within any listen backlog */
 #define PORTS_PER_SOURCE 16384u
 #define CHURN_SOURCES 4096u /* a closed connection keeps its port for a minute (TIME_WAIT) */
@@ -36,6 +45,7 @@ struct connection {
     unsigned number;
     bool half_closed;
     uint64_t goal, sent, received;
+    uint64_t due;      /* open loop: messages that should have been sent by now, after the opening one */
     uint64_t measured; /* messages back in the window */
     int64_t *started;
 };
@@ -120,7 +130,7 @@ static int connect_socket(struct worker *w, unsigned number)
     int fd = socket(load->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -1;
-    struct timeval patience = {.tv_sec = PATIENCE_MS / 1000};
+    struct timeval patience = {.tv_sec = PATIENCE_S};
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience); /* bounds the connect */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     if ((load->spread_sources && bind_source(fd, source) < 0) ||
@@ -168,6 +178,69 @@ static void record_latency(struct worker *w, int64_t started, int64_t now)
         histogram_record(&w->latency, now > started ? (uint64_t)(now - started) : 0);
 }
 
+/* ---- open loop ---- */
+
+/* When the thread's message number k is due. */
+static int64_t due_time(const struct worker *w, uint64_t k)
+{
+    return w->schedule + (int64_t)((double)k * w->interval);
+}
+
+/* The same of a connection's own: the opening one is number 0 of its stream and none of the schedule. */
+static int64_t due_time_of(const struct worker *w, const struct connection *c, uint64_t message)
+{
+    return due_time(w, (message - 1) * w->count + (c->number - w->first));
+}
+
+/* Whether it was due in the window, and so counts. */
+static bool record_due(struct worker *w, int64_t due, int64_t now)
+{
+    bool counts = due >= atomic_load_explicit(&w->load->window_begin, memory_order_relaxed) &&
+                  due < atomic_load_explicit(&w->load->window_end, memory_order_relaxed);
+    if (counts)
+        histogram_record(&w->latency, now > due ? (uint64_t)(now - due) : 0);
+    return counts;
+}
+
+/* Sends what is due on a connection, as far as the depth allows. */
+static void send_due(struct worker *w, struct connection *c, int64_t now)
+{
+    const struct load *load = w->load;
+    uint64_t issued = c->goal / load->message, room = load->depth - (issued - c->received / load->message);
+    uint64_t owed = c->due - (issued - 1);
+    uint64_t count = owed < room ? owed : room;
+    if (count > 0)
+        issue(w, c, count, now);
+}
+
+/* Up to now; when the next one is due. */
+static int64_t follow_schedule(struct worker *w, int64_t now)
+{
+    int64_t next;
+    while ((next = due_time(w, w->due)) <= now) {
+        struct connection *c = &w->connections[w->due++ % w->count];
+        c->due++;
+        if (c->fd >= 0)
+            send_due(w, c, now);
+    }
+    return next;
+}
+
+/* What was due in the window and could not be sent has waited since. */
+static void charge_unsent(struct worker *w)
+{
+    int64_t end = atomic_load(&w->load->window_end), now = load_now();
+    while (due_time(w, w->due) < end)
+        w->connections[w->due++ % w->count].due++;
+    for (unsigned i = 0; i < w->count; i++) {
+        const struct connection *c = &w->connections[i];
+        for (uint64_t k = c->goal / w->load->message; c->fd >= 0 && k <= c->due; k++)
+            w->unsent += record_due(w, due_time_of(w, c, k), now);
+    }
+}
+
+/* ---- what comes back ---- */
+
 /* Messages first to first + count - 1 are back. */
 static void complete(struct worker *w, struct connection *c, uint64_t first, uint64_t count)
 {
@@ -180,10 +253,16 @@ static void complete(struct worker *w, struct connection *c, uint64_t first, uin
         return;
     }
     int64_t now = load_now();
-    for (uint64_t k = first; k < first + count; k++)
-        record_latency(w, c->started[k % load->depth], now);
+    for (uint64_t k = first; k < first + count; k++) {
+        if (load->mode != LOAD_OPEN)
+            record_latency(w, c->started[k % load->depth], now);
+        else if (k > 0)
+            record_due(w, due_time_of(w, c, k), now);
+    }
     count_requests(w, c, count);
-    if (w->looping)
+    if (w->looping && load->mode == LOAD_OPEN)
+        send_due(w, c, now);
+    else if (w->looping)
         issue(w, c, count, now);
 }
 
@@ -241,10 +320,16 @@ static void on_readable(struct worker *w, struct connection *c, uint32_t events)
     }
 }
 
-/* Handles what is ready, waiting up to timeout_ms for the first of it. How many connections were. */
-static int handle_events(struct worker *w, int timeout_ms)
+/* Handles what is ready, waiting up to timeout_ns for the first of it. How many connections were. */
+static int handle_events(struct worker *w, int64_t timeout_ns)
 {
     struct epoll_event events[BATCH];
+    int timeout_ms = (int)(timeout_ns / 1000000);
+    if (timeout_ns % 1000000 != 0) { /* epoll_wait(2) knows milliseconds only */
+        struct timespec ts = {.tv_nsec = timeout_ns % 1000000000, .tv_sec = timeout_ns / 1000000000};
+        ppoll(&(struct pollfd){.fd = w->epoll, .events = POLLIN}, 1, &ts, NULL);
+        timeout_ms = 0;
+    }
     int count = epoll_wait(w->epoll, events, BATCH, timeout_ms);
     for (int i = 0; i < count; i++) {
         struct connection *c = events[i].data.ptr;
@@ -259,7 +344,7 @@ static int handle_events(struct worker *w, int timeout_ms)
 /* Until no more than limit connections have bytes under way. Those of a silent server are closed, and counted lost. */
 static void settle(struct worker *w, unsigned limit)
 {
-    while (w->awaited > limit && handle_events(w, PATIENCE_MS) > 0)
+    while (w->awaited > limit && handle_events(w, PATIENCE_NS) > 0)
         ;
     if (w->awaited <= limit)
         return;
@@ -277,11 +362,15 @@ static void open_all(struct worker *w)
     settle(w, 0);
 }
 
-static void loop_until_finish(struct worker *w)
+static bool finished(const struct worker *w)
+{
+    return atomic_load_explicit(&w->load->phase, memory_order_relaxed) == PHASE_FINISH;
+}
+
+static void begin_on_each(struct worker *w)
 {
     int64_t now = load_now();
-    w->looping = w->load->mode != LOAD_IDLE;
-    for (unsigned i = 0; w->looping && i < w->count; i++) {
+    for (unsigned i = 0; i < w->count; i++) {
         struct connection *c = &w->connections[i];
         if (c->fd < 0)
             continue;
@@ -291,8 +380,30 @@ static void loop_until_finish(struct worker *w)
         else
             issue(w, c, w->load->depth, now);
     }
-    while (atomic_load_explicit(&w->load->phase, memory_order_relaxed) != PHASE_FINISH)
-        handle_events(w, TICK_MS);
+}
+
+static void open_loop(struct worker *w)
+{
+    const struct load *load = w->load;
+    w->interval = 1e9 * load->connections / (load->rate * w->count);
+    w->schedule = load_now() + (int64_t)(w->interval * w->first / load->connections); /* threads take turns */
+    while (!finished(w)) {
+        int64_t now = load_now(), next = follow_schedule(w, now);
+        int64_t timeout = next - now < TICK_NS ? next - now : TICK_NS;
+        handle_events(w, load->spin ? 0 : timeout);
+    }
+    charge_unsent(w);
+}
+
+static void loop_until_finish(struct worker *w)
+{
+    w->looping = w->load->mode != LOAD_IDLE;
+    if (w->load->mode == LOAD_OPEN)
+        open_loop(w);
+    else if (w->looping)
+        begin_on_each(w);
+    while (!finished(w))
+        handle_events(w, w->load->spin ? 0 : TICK_NS);
     w->looping = false;
 }
 
@@ -311,7 +422,7 @@ static void end_all(struct worker *w)
     for (unsigned i = 0; i < w->count; i++)
         if (w->connections[i].fd >= 0 && !w->connections[i].half_closed)
             half_close(&w->connections[i]);
-    while (w->open > 0 && handle_events(w, PATIENCE_MS) > 0)
+    while (w->open > 0 && handle_events(w, PATIENCE_NS) > 0)
         ;
     for (unsigned i = 0; i < w->count; i++) {
         if (w->connections[i].fd < 0)
@@ -324,6 +435,7 @@ static void end_all(struct worker *w)
 static void *worker_run(void *arg)
 {
     struct worker *w = arg;
+    prctl(PR_SET_TIMERSLACK, 1UL); /* else what is due is sent 50 us late */
     open_all(w);
     pthread_barrier_wait(&w->load->opened);
     loop_until_finish(w);
