@@ -1,35 +1,29 @@
 /*
- * echo_epoll: the least epoll echo server, as the limit a runtime is held against.   echo_epoll [ADDRESS:PORT
- * [THREADS]]
+ * echo_epoll: the least epoll echo server, as the limit a runtime is held against.
+ * echo_epoll [ADDRESS:PORT [WORKERS [SPIN_US]]]
  *
- * A registration a connection, edge-triggered; a request is epoll_wait, recv, send; a short read means drained, so
- * there is no probe for EAGAIN. It expects what a closed-loop client does: replies fit into the socket buffer (it
- * blocks in poll(2) where they don't).
+ * A registration a connection, edge-triggered; a request is a share of an epoll_wait, recv, send; a short read means
+ * drained, so there is no probe for EAGAIN. It expects what a closed-loop client does: replies fit into the socket
+ * buffer (it blocks in poll(2) where they don't).
+ *
+ * A worker is a thread with its own epoll instance. The first one accepts, and connections go to all in turn: with
+ * SO_REUSEPORT the kernel's hash would put them on two workers as unevenly as chance has it.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
+#include "echo.h"
+
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#define MAX_THREADS 64
 #define BATCH 256
 
-static void die(const char *what)
-{
-    perror(what);
-    exit(1);
-}
+static struct echo_options options;
+static int listener;
+static int epolls[ECHO_WORKERS_MAX];
 
-static int send_all(int fd, const char *buf, ssize_t len)
+static int send_rest(int fd, const char *buf, ssize_t len)
 {
     while (len > 0) {
         ssize_t n = send(fd, buf, (size_t)len, MSG_NOSIGNAL);
@@ -47,12 +41,12 @@ static int send_all(int fd, const char *buf, ssize_t len)
 
 static void echo(int fd, unsigned events)
 {
-    char buf[16384];
+    char buf[4096];
     for (;;) {
         ssize_t n = recv(fd, buf, sizeof buf, 0);
         if (n < 0 && errno == EAGAIN)
             return;
-        if (n <= 0 || send_all(fd, buf, n) < 0)
+        if (n <= 0 || send_rest(fd, buf, n) < 0)
             break;
         if (n < (ssize_t)sizeof buf && !(events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
             return;
@@ -60,58 +54,64 @@ static void echo(int fd, unsigned events)
     close(fd);
 }
 
+static void accept_all(void)
+{
+    static unsigned next;
+    for (;;) {
+        int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0)
+            return;
+        echo_no_delay(fd);
+        struct epoll_event ev = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.fd = fd};
+        if (epoll_ctl(epolls[next++ % (unsigned)options.workers], EPOLL_CTL_ADD, fd, &ev) < 0)
+            close(fd);
+    }
+}
+
+/* Polls for spin_ns, if that is asked for, and then blocks. */
+static int wait_for(int epoll, struct epoll_event *events)
+{
+    if (options.spin_ns > 0) {
+        int64_t end = echo_now() + options.spin_ns;
+        do {
+            int count = epoll_wait(epoll, events, BATCH, 0);
+            if (count != 0)
+                return count;
+        } while (echo_now() < end);
+    }
+    return epoll_wait(epoll, events, BATCH, -1);
+}
+
 static void *run(void *arg)
 {
     int epoll = *(int *)arg;
     struct epoll_event events[BATCH];
     for (;;) {
-        int count = epoll_wait(epoll, events, BATCH, -1);
-        for (int i = 0; i < count; i++)
-            echo(events[i].data.fd, events[i].events);
+        int count = wait_for(epoll, events);
+        for (int i = 0; i < count; i++) {
+            if (events[i].data.fd == listener)
+                accept_all();
+            else
+                echo(events[i].data.fd, events[i].events);
+        }
     }
     return NULL;
 }
 
-/* Connections go to the threads in turn. */
-static void accept_forever(int listener, const int *epolls, int threads)
-{
-    for (unsigned next = 0;;) {
-        int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0)
-            die("echo_epoll: accept");
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
-        struct epoll_event ev = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.fd = fd};
-        if (epoll_ctl(epolls[next++ % (unsigned)threads], EPOLL_CTL_ADD, fd, &ev) < 0)
-            close(fd);
-    }
-}
-
 int main(int argc, char **argv)
 {
-    static int epolls[MAX_THREADS];
-    char host[64] = "127.0.0.1";
-    unsigned port = 7777;
-    int threads = argc > 2 ? atoi(argv[2]) : 1;
-    if ((argc > 1 && sscanf(argv[1], "%63[0-9.]:%u", host, &port) != 2) || threads < 1 || threads > MAX_THREADS) {
-        fprintf(stderr, "usage: echo_epoll [ADDRESS:PORT [THREADS]]\n");
-        return 2;
-    }
-
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    socklen_t len = sizeof addr;
-    inet_pton(AF_INET, host, &addr.sin_addr);
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
-    if (listener < 0 || bind(listener, (struct sockaddr *)&addr, sizeof addr) < 0 || listen(listener, 1024) < 0 ||
-        getsockname(listener, (struct sockaddr *)&addr, &len) < 0)
-        die("echo_epoll: listen");
-    for (int i = 0; i < threads; i++) {
+    options = echo_options(argc, argv);
+    for (int i = 0; i < options.workers; i++)
+        if ((epolls[i] = epoll_create1(EPOLL_CLOEXEC)) < 0)
+            echo_die("epoll_create1");
+    listener = echo_listen(&options);
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.fd = listener};
+    if (epoll_ctl(epolls[0], EPOLL_CTL_ADD, listener, &ev) < 0)
+        echo_die("epoll_ctl");
+    for (int i = 1; i < options.workers; i++) {
         pthread_t thread;
-        epolls[i] = epoll_create1(EPOLL_CLOEXEC);
-        if (epolls[i] < 0 || pthread_create(&thread, NULL, run, &epolls[i]) != 0)
-            die("echo_epoll: thread");
+        if (pthread_create(&thread, NULL, run, &epolls[i]) != 0)
+            echo_die("pthread_create");
     }
-    printf("echo: listening on %s:%u\n", host, ntohs(addr.sin_port));
-    fflush(stdout);
-    accept_forever(listener, epolls, threads);
+    run(&epolls[0]);
 }
