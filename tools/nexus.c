@@ -17,6 +17,7 @@ static const struct command {
     int (*run)(int argc, char **argv);
     const char *help;
 } commands[] = {
+    {"bench", nexus_bench, "measures backends and schedulers against raw limits and other runtimes"},
     {"info", nexus_info, "plugins, what would be chosen and why, capabilities, environment"},
 };
 

@@ -12,6 +12,7 @@ struct option;
 void nexus_bad_option(const char *command, const struct option *options, char **argv);
 
 /* Each gets the arguments from the subcommand's name on, and returns the exit status. */
+int nexus_bench(int argc, char **argv);
 int nexus_info(int argc, char **argv);
 
 #endif

@@ -1,0 +1,173 @@
+"""The command line of nexus bench."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+from pathlib import Path
+from typing import Any, Optional, Union
+
+from . import goals, growth, judging, machine, page, plan, profile, programs, readme, rounds, running, text, verdicts
+
+LOOK_ROUNDS = 3
+OK, FAILED, USAGE = 0, 1, 2
+HERE = Path(__file__).resolve().parent
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="nexus bench", description="Measures every goal in interleaved, shuffled rounds.")
+    p.add_argument("--build", type=Path, help="the folder that make bench-programs has filled")
+    p.add_argument("--goals", type=Path, help="instead of bench/goals.json")
+    p.add_argument("--list", action="store_true", help="print what would be run, and how long that takes")
+    p.add_argument("--rows", action="append", default=[], metavar="GLOB", help="only these rows (repeatable)")
+    p.add_argument("--area", action="append", default=[], help="only this area (repeatable)")
+    p.add_argument("--backend", action="append", default=[], help="only this backend (repeatable)")
+    p.add_argument("--scheduler", action="append", default=[], help="only this scheduler (repeatable)")
+    p.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True,
+                   help="measure the peers that are built")
+    p.add_argument("--judged-only", action="store_true", help="no cells beside those that have a verdict")
+    p.add_argument("--growth", action=argparse.BooleanOptionalAction, default=None,
+                   help="run bench/growth (by default with neither --rows nor --area)")
+    p.add_argument("--rounds", type=int, default=verdicts.LEAST_ROUNDS, help="fewer than 15 are a look (15)")
+    p.add_argument("--quick", action="store_true", help=f"a look: {LOOK_ROUNDS} short rounds")
+    p.add_argument("--duration", type=float, help="seconds of load in an echo run (1)")
+    p.add_argument("--instructions", action=argparse.BooleanOptionalAction, default=True,
+                   help="judge what lies under 3 %% by callgrind's counts")
+    p.add_argument("--seed", type=int, help="of the order in the rounds")
+    p.add_argument("--json", type=Path, metavar="FILE", help="write the report")
+    p.add_argument("--html", type=Path, metavar="FILE", help="write the page")
+    p.add_argument("--from", dest="source", type=Path, metavar="FILE", help="a report instead of a run")
+    p.add_argument("--readme", type=Path, metavar="FILE", help="write that file's performance section anew")
+    p.add_argument("--check", action="store_true", help="exit 1 where a goal is missed")
+    return p
+
+
+def find_build(given: Optional[Path]) -> Path:
+    """Given, or around the place where one stands."""
+    if given is not None:
+        if not (given / "tools/nexus").exists():
+            raise programs.MissingError(f"{given} is not a build folder: no tools/nexus in it")
+        return given.resolve()
+    here = Path.cwd()
+    for folder in (here, *here.parents, here / "build"):
+        if (folder / "tools/nexus").exists() and (folder / "bench").is_dir():
+            return folder.resolve()
+    raise programs.MissingError("no build folder here; name it: --build DIR (make bench-programs fills it)")
+
+
+def find_goals(given: Optional[Path]) -> Path:
+    for path in [given] if given else [HERE.parent.parent / "goals.json", HERE.parent / "goals.json"]:
+        if path.exists():
+            return path
+    return given or HERE.parent / "goals.json"
+
+
+class Counted:
+    """Instructions a request, each server under callgrind once."""
+
+    def __init__(self, found: programs.Programs, wanted: bool) -> None:
+        self._programs, self._wanted = found, wanted
+        self._known: dict[running.Run, Union[float, str]] = {}
+
+    def __call__(self, run: running.Run) -> Union[float, str]:
+        if not self._wanted:
+            return "--no-instructions"
+        key = running.Run(run.who, "echo", run.program, backend=run.backend, sched=run.sched)
+        if key not in self._known:
+            self._known[key] = self._count(key)
+        return self._known[key]
+
+    def _count(self, run: running.Run) -> Union[float, str]:
+        ours = run.who == "ours"
+        env = self._programs.environment(run.backend, run.sched, 1 if ours else 0,
+                                         (("NEXUS_SPIN", "0"),) if ours else ())
+        try:
+            return profile.instructions([run.program, "127.0.0.1:0"] + ([] if ours else ["1"]), env)
+        except profile.ProfileError as reason:
+            return str(reason)
+
+
+def run_report(options: argparse.Namespace) -> Optional[dict[str, Any]]:
+    """None after --list."""
+    wanted = goals.read(find_goals(options.goals))
+    found = programs.find(find_build(options.build), options.peers)
+    rows = goals.chosen(wanted.rows, options.rows, options.area)
+    if not rows:
+        raise goals.GoalsError("no row is like that; --list shows them all")
+    choice = plan.Choice(tuple(options.backend), tuple(options.scheduler), options.peers, not options.judged_only)
+    judged = plan.make(found, rows, choice)
+    lengths = running.Lengths(options.duration or (0.3 if options.quick else 1.0), 0.1 if options.quick else 0.2,
+                              0.02 if options.quick else 0.1)
+    count = LOOK_ROUNDS if options.quick else options.rounds
+    runs = plan.all_runs(judged)
+    if options.list:
+        print_list(judged, runs, count, lengths, found)
+        return None
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**31)
+    series = rounds.measure(runs, count, lambda run: running.perform(found, run, lengths), lengths, seed)
+    look = count < verdicts.LEAST_ROUNDS
+    counted = Counted(found, options.instructions)
+    grown: list[dict[str, Any]] = []
+    if options.growth or (options.growth is None and not options.rows and not options.area):
+        times = 1 if options.quick else growth.LEAST_ROUNDS
+        grown = growth.measure(found, times, wanted.growth)
+        grown += growth.connections(found, times, lengths, wanted.growth)
+    return {"version": 1, "machine": machine.describe(found.build), "rounds": count, "look": look, "seed": seed,
+            "window_seconds": lengths.window,
+            "peers": [f"{name} {found.versions.get(name, '')}".strip() for name in found.peers],
+            "problems": found.problems,
+            "rows": [judging.row(j, series, counted, look) for j in judged], "growth": grown,
+            "latencies": judging.latencies(judged, series),
+            "failures": [{"run": f"{s.run.kind} {s.run.case or s.run.connections} {s.run.label}", "why": s.failure}
+                         for s in series.values() if s.failure]}
+
+
+def print_list(judged: list[plan.Judged], runs: list[running.Run], count: int, lengths: running.Lengths,
+               found: programs.Programs) -> None:
+    for one in judged:
+        beside = sorted({run.label for run in one.runs[1:]})
+        print(f"{one.id:48} {one.row.title}" + (f"\n{'':6}skipped: {one.skipped}" if one.skipped else ""))
+        if beside and not one.skipped:
+            print(f"{'':6}beside: {', '.join(beside)}")
+    seconds = sum(running.expected_seconds(run, lengths, None) for run in runs)
+    print(f"\n{len(judged)} lines, {len(runs)} runs a round, {count} rounds: about {seconds * count / 60:.0f} min")
+    for problem in found.problems:
+        print(f"note: {problem}")
+
+
+def outcome(report: dict[str, Any], check: bool) -> int:
+    words = {one["verdict"] for one in report["rows"] + report["growth"]}
+    if verdicts.FAILED in words or report["failures"]:
+        return FAILED
+    return FAILED if check and verdicts.MISSED in words else OK
+
+
+def main(arguments: Optional[list[str]] = None) -> int:
+    options = parser().parse_args(arguments)
+    if options.rounds < 1 or (options.duration is not None and not 0 < options.duration <= 3600):
+        parser().error("--rounds is from 1 on, --duration above 0 and up to 3600")
+    try:
+        if options.source:
+            report = json.loads(options.source.read_text(encoding="utf-8"))
+        else:
+            report = run_report(options)
+        if report is None:
+            return OK
+        print(text.table(report))
+        for failure in report["failures"]:
+            print(f"failed: {failure['run']}: {failure['why']}")
+        if options.json:
+            options.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        if options.html:
+            options.html.write_text(page.html(report), encoding="utf-8")
+        if options.readme:
+            readme.rewrite(options.readme, report)
+    except (programs.MissingError, goals.GoalsError, readme.ReadmeError, OSError, ValueError) as error:
+        print(f"nexus bench: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("\nnexus bench: ended", file=sys.stderr)
+        return 130
+    return outcome(report, options.check)

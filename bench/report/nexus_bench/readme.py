@@ -1,0 +1,53 @@
+"""README's performance section, written from a report: every row, misses included, and the machine by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from . import text
+
+BEGIN, END = "<!-- performance: begin -->", "<!-- performance: end -->"
+
+
+class ReadmeError(Exception):
+    """The file has no place for it."""
+
+
+def section(report: dict[str, Any]) -> str:
+    """Between the markers nothing is written by hand."""
+    m = report["machine"]
+    virtual = ", virtual" if m["hypervisor"] == "yes" else ""
+    lines = [
+        BEGIN, "## Performance", "",
+        f"Measured {m['date']} on {m['cpus']} CPUs of {m['processor']}{virtual}, Linux {m['kernel']}, {m['compiler']}, "
+        f"commit {m['commit']}: {text.summary_line(report)}. A goal is a ratio to the least program that does the same "
+        "(raw), or to another runtime, in the same shuffled rounds; the figures are medians, the ratios medians of pairs "
+        "with their 95 % interval. `nexus bench` measures it again; nexus-bench(1) has the rule.", "",
+        "| area | row | goal | figure | against | ratio | verdict |", "|---|---|---|---|---|---|---|"]
+    for row in report["rows"]:
+        title, goal, figure, against, ratio, verdict = text.cells_of(row)
+        words = f"**{verdict}**" if verdict in ("missed", "failed") else verdict
+        if verdict in ("failed", "skipped", "not judged") and row["reason"]:
+            words += f": {row['reason']}"
+        cells = (row["area"], title, goal, figure, against, ratio, words)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    if report["growth"]:
+        lines += ["", "Cost of one among n, as n to the power of:", "", "| subject | range of n | limit | power | verdict |",
+                  "|---|---|---|---|---|"]
+    for one in report["growth"]:
+        fit, points = one["exponent"], one["points"]
+        span = f"{text.number(points[0]['n'])} to {text.number(points[-1]['n'])}" if points else "-"
+        limit = f"≤ {one['limit']:g}" if one["limit"] is not None else "-"
+        power = f"{fit['median']:+.3f}" if fit else "-"
+        words = f"**{one['verdict']}**" if one["verdict"] in ("missed", "failed") else one["verdict"]
+        lines.append(f"| {one['subject']} | {span} | {limit} | {power} | {words} |")
+    return "\n".join([*lines, "", END])
+
+
+def rewrite(path: Path, report: dict[str, Any]) -> None:
+    old = path.read_text(encoding="utf-8")
+    begin, end = old.find(BEGIN), old.find(END)
+    if begin < 0 or end < begin:
+        raise ReadmeError(f"{path} has no lines '{BEGIN}' and '{END}'")
+    path.write_text(old[:begin] + section(report) + old[end + len(END):], encoding="utf-8")

@@ -1,0 +1,97 @@
+"""Shuffled rounds: each runs every program once, in an order of its own, so that a drifting machine drifts for all."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Callable, Optional, TextIO
+
+from .running import Lengths, Result, Run, RunError, SkipError, expected_seconds
+from .servers import ServerError
+
+Perform = Callable[[Run], Result]
+
+
+@dataclass
+class Series:
+    """What a run gave in each round; None where a round has nothing."""
+
+    run: Run
+    results: list[Optional[Result]] = field(default_factory=list)
+    failure: str = ""
+    skipped: str = ""
+
+    def values(self, metric: str) -> list[Optional[float]]:
+        """A metric may be a sum: "a+b"."""
+        found: list[Optional[float]] = []
+        for result in self.results:
+            parts = [result.metrics.get(name) for name in metric.split("+")] if result else [None]
+            known = [part for part in parts if part is not None]
+            found.append(sum(known) if len(known) == len(parts) else None)
+        return found
+
+
+class Progress:
+    """One line on a terminal, rewritten; nothing elsewhere."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream, self._clock, self._shown = stream, clock, stream.isatty()
+        self._began = clock()
+
+    def show(self, done: int, total: int, left_seconds: float, what: str) -> None:
+        if not self._shown:
+            return
+        left = f"{left_seconds / 60:.0f} min" if left_seconds >= 90 else f"{left_seconds:.0f} s"
+        text = f"[{done * 100 // max(total, 1):3d} %] {left} left  {what}"
+        self._stream.write(f"\r\033[K{text[:110]}")
+        self._stream.flush()
+
+    def clear(self) -> None:
+        if self._shown:
+            self._stream.write("\r\033[K")
+            self._stream.flush()
+
+
+def _name(run: Run) -> str:
+    shape = run.case or (f"{run.connections} × {run.depth}" if run.connections else "")
+    return f"{run.kind} {shape} {run.label}"
+
+
+def measure(runs: list[Run], rounds: int, perform: Perform, lengths: Lengths, seed: int,
+            progress: Optional[Progress] = None) -> dict[Run, Series]:
+    """A run that failed once is not tried again: its row says why."""
+    series = {run: Series(run) for run in runs}
+    took: dict[Run, float] = {}
+    order, dice = list(runs), random.Random(seed)
+    progress = progress or Progress(sys.stderr)
+    done = 0
+    for number in range(rounds):
+        dice.shuffle(order)
+        for position, run in enumerate(order):
+            one = series[run]
+            rest = order[position:] + order * (rounds - number - 1)
+            if not (one.failure or one.skipped):
+                left = sum(expected_seconds(r, lengths, took.get(r)) for r in rest
+                           if not (series[r].failure or series[r].skipped))
+                progress.show(done, rounds * len(runs), left, _name(run))
+            one.results.append(_once(one, run, perform, took))
+            done += 1
+    progress.clear()
+    return series
+
+
+def _once(one: Series, run: Run, perform: Perform, took: dict[Run, float]) -> Optional[Result]:
+    if one.failure or one.skipped:
+        return None
+    began = time.monotonic()
+    try:
+        return perform(run)
+    except SkipError as reason:
+        one.skipped = str(reason)
+    except (RunError, ServerError) as error:
+        one.failure = str(error)
+    finally:
+        took[run] = time.monotonic() - began
+    return None
