@@ -71,7 +71,7 @@ cells() {
     awk -F '\t' '
     $3 != "usable" && $3 != "chosen" { next }
     $1 == "scheduler" { scheds[++s] = $2 }
-    $1 == "driver" { backends[++b] = $2 }
+    $1 == "backend" { backends[++b] = $2 }
     END { for (i = 1; i <= b; i++) for (j = 1; j <= s; j++) print backends[i], scheds[j] }' "$scratch/plugins"
 }
 

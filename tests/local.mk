@@ -1,5 +1,6 @@
 # tests/: what must hold: unit/ (a file per source file), plugin/ (selection, loading, ABI), conform/ (one body for every
-# driver and scheduler), build/ (what is installed), lib/ (help for them, nxt_); nothing here is installed.
+# driver and scheduler), build/ (what is installed), load/ (the load generator), lib/ (help for them, nxt_); nothing here
+# is installed.
 #
 # NXT_SCALE scales the sizes of the long cases: 1 is full size, sanitizer builds want less.
 LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
@@ -26,14 +27,20 @@ tests_lib_libnxt_la_SOURCES = tests/lib/audit.c tests/lib/child.c tests/lib/expe
 	tests/lib/net.c tests/lib/nxt.h tests/lib/nxt_chan.h tests/lib/nxt_net.h tests/lib/peer.c tests/lib/runner.c \
 	tests/lib/users.c tests/lib/watchdog.c
 
-script_tests = tests/build/format.sh tests/build/headers.sh tests/build/install.sh tests/build/man.sh tests/build/pages.sh \
-	tests/build/plugins.sh tests/build/symbols.sh tests/model/run.sh tests/plugin/test_privileged.sh
+script_tests = tests/bench/report.sh tests/build/cells.sh tests/build/format.sh \
+	tests/build/headers.sh tests/build/install.sh tests/build/man.sh tests/build/pages.sh \
+	tests/build/plugins.sh tests/build/symbols.sh tests/load/open_loop.sh tests/model/run.sh \
+	tests/plugin/test_privileged.sh
 cmocka_tests = tests/unit/test_addr tests/unit/test_config tests/unit/test_env tests/unit/test_fds \
 	tests/unit/test_fiber tests/unit/test_histogram tests/unit/test_overflow tests/unit/test_readiness \
 	tests/unit/test_sched_local tests/unit/test_sched_work_stealing tests/unit/test_spec \
 	tests/unit/test_stack tests/unit/test_timer
 if HAVE_URING
 cmocka_tests += tests/unit/test_iouring tests/unit/test_iouring_ladder
+endif
+if HAVE_BENCHMARK
+script_tests += tests/build/bench.sh
+check_PROGRAMS += bench/micro/switch
 endif
 if SHARED
 cmocka_tests += tests/unit/test_loader tests/unit/test_select
@@ -93,14 +100,17 @@ TESTS += $(script_tests) $(example_tests)
 if HAVE_CMOCKA
 TESTS += $(cmocka_tests) $(conform_cells) tests/conform/epoll-iouring_files.cell
 endif
-EXTRA_DIST += $(example_tests) tests/examples/lib.sh tests/build/pages.sh tests/build/app.c tests/build/format.sh \
+EXTRA_DIST += $(example_tests) tests/bench/report.py tests/bench/report.sh tests/examples/lib.sh \
+	tests/build/app.c tests/build/bench.sh tests/build/cells.sh \
+	tests/build/format.sh tests/build/pages.sh \
 	tests/build/headers.sh tests/build/install.sh tests/build/man.sh tests/build/plugins.sh \
-	tests/build/symbols.sh tests/conform/cell.sh tests/conform/enosys.sh \
+	tests/build/symbols.sh tests/load/open_loop.sh tests/conform/cell.sh tests/conform/enosys.sh \
 	tests/conform/epoll-iouring_files.cell tests/conform/epoll-local.cell \
 	tests/conform/epoll-work_stealing.cell tests/conform/iouring-local.cell \
 	tests/conform/iouring-work_stealing.cell tests/fuzz/fuzz_timer.c tests/model/model.c tests/model/run.sh \
 	tests/model/stdatomic.h tests/plugin/test_info.sh tests/plugin/test_privileged.sh tests/run.sh \
-	tests/spin/deque.pml tests/spin/memory.pml tests/spin/mutex.pml tests/spin/park.pml tests/spin/run.sh
+	tests/spin/deque.pml tests/spin/home.pml tests/spin/lock.pml tests/spin/memory.pml tests/spin/mutex.pml \
+	tests/spin/park.pml tests/spin/run.sh
 
 check-local:
 if !HAVE_CMOCKA
