@@ -134,7 +134,7 @@ int64_t nx_broadcast_recv(nx_subscription *subscription, void *ret_elem, nx_time
         result = -EPIPE;
     } else {
         struct reception reception = {subscription, ret_elem};
-        const struct nxi_chan_place place = {&broadcast->lock, &broadcast->receivers, "broadcast", broadcast};
+        const struct nxi_chan_place place = {&broadcast->lock, NULL, &broadcast->receivers, "broadcast", broadcast};
         return nxi_chan_wait(&place, worker, &reception, deadline);
     }
     nxi_unlock(&broadcast->lock);

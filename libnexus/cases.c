@@ -51,9 +51,9 @@ static int64_t take_chan(const nx_case *one, struct nxi_worker *worker, struct n
 static int64_t try_chan(const nx_case *one, struct nxi_worker *worker)
 {
     struct nxi_waiter *woken;
-    nxi_chan_lock(one->obj);
+    nxi_chan_lock(one->obj, worker);
     int64_t result = take_chan(one, worker, &woken);
-    nxi_chan_unlock(one->obj);
+    nxi_chan_unlock(one->obj, worker);
     if (woken)
         nxi_waiter_wake(woken, NX_REASON_UNBLOCK);
     return result;
@@ -193,11 +193,11 @@ NXI_NOINLINE void nxi_cases_enter_chans(struct nxi_selection *selection)
     struct nxi_waiter *woken = NULL;
     uint32_t count = sort_chans(selection, chans);
     for (uint32_t i = 0; i < count; i++)
-        nxi_chan_lock(chans[i]);
+        nxi_chan_lock(chans[i], selection->worker);
     if (!try_locked_chans(selection, &woken))
         enter_locked_chans(selection);
     for (uint32_t i = count; i-- > 0;)
-        nxi_chan_unlock(chans[i]);
+        nxi_chan_unlock(chans[i], selection->worker);
     if (woken)
         nxi_waiter_wake(woken, NX_REASON_UNBLOCK);
 }
@@ -329,10 +329,10 @@ static void leave_list(struct nxi_selection *selection, uint32_t index, bool ser
     }
     if (is_chan(one)) {
         struct nx_chan *chan = one->obj;
-        nxi_chan_lock(chan);
+        nxi_chan_lock(chan, selection->worker);
         if (entry->waiter.link)
             nxi_waiters_remove(one->op == NX_CASE_OP_RECV ? &chan->receivers : &chan->senders, &entry->waiter);
-        nxi_chan_unlock(chan);
+        nxi_chan_unlock(chan, selection->worker);
     } else if (one->op == NX_CASE_OP_ACCEPT) {
         nxi_listener_leave(one->obj, &entry->waiter);
     } else {

@@ -1,22 +1,87 @@
 /*
  * chan.c: channels.
  *
- * A ring of elements, or a chain of blocks, under a lock, with a list of waiting receivers and one of waiting senders.
+ * A ring of elements, or a chain of blocks, with a list of waiting receivers and one of waiting senders. chan.h says
+ * how it is held.
  * A send that meets a waiting receiver copies straight into its memory; a receive from a full channel lets the first
  * waiting sender's element follow into the place that has come free. So no waiter ever tries again: one that is taken
  * out has been served, which makes wakes one for one, and nobody overtakes it.
  *
- * Ring and blocks are filled and emptied by the same code: head and tail run through a piece of memory, and at its end
- * more_head and more_tail say where the next one begins, which for a ring is its own beginning.
+ * Ring and blocks are filled and emptied by the same code: each side runs through a piece of memory, and at its end
+ * more_tail (sending) and more_head say where the next one begins, which for a ring is its own beginning. From block to
+ * block it goes only with both locks.
  *
- * A waiter gives up (deadline, cancel) by taking itself out under the lock. If it is out already, somebody has served
- * it and will wake it, and it waits for that and returns what it was given: nothing is lost, nothing is sent twice.
+ * A waiter gives up (deadline, cancel) by taking itself out while it holds the channel. If it is out already,
+ * somebody has served it and will wake it, and it waits for that and returns what it was given: nothing is lost,
+ * nothing is sent twice.
  */
 #include "chan.h"
 #include <limits.h>
 
 #define BLOCK_BYTES 4064u /* of elements, so that the allocation is a little less than a page */
 #define BATCH 256u        /* elements moved under one hold of the lock */
+#define SPIN_TURNS 40u    /* looks at the other side before a wait: about 2 us */
+#define SPIN_BATCH 64u    /* places that a sender spins for, rather than go on one by one */
+#define SPIN_SKIPS 16u    /* waits without a spin after one that was in vain */
+#define HOME_AFTER 64u    /* calls by one worker; an eviction costs a few dozen of them at first */
+#define HOME_AGAIN 16u    /* after each eviction it takes so many times more of them */
+
+/* ---- holding ---- */
+
+/* Under both locks: whoever is home is home no longer. */
+static NXI_NOINLINE void evict(struct nx_chan *chan)
+{
+    __atomic_store_n(&chan->home, NULL, __ATOMIC_SEQ_CST);
+    if (!nxi_barrier_everywhere()) {
+        /* Not here, though it has been possible before: a filter on this thread. No store takes as long as this. */
+        const struct timespec wait = {.tv_nsec = 10000000};
+        nanosleep(&wait, NULL);
+    }
+    for (uint32_t turns = 0; __atomic_load_n(&chan->inside, __ATOMIC_ACQUIRE);) /* ends: it is short */
+        nxi_relax(&turns);
+    chan->home_after = chan->home_after < UINT32_MAX / HOME_AGAIN ? chan->home_after * HOME_AGAIN : UINT32_MAX;
+    chan->send.user = chan->recv.user = NULL;
+    chan->send.streak = chan->recv.streak = 0;
+}
+
+/* Both locks have been taken. */
+static void enter_both(struct nx_chan *chan)
+{
+    if (NXI_UNLIKELY(__atomic_load_n(&chan->home, __ATOMIC_RELAXED) != NULL))
+        evict(chan);
+    chan->held_at_home = false;
+}
+
+void nxi_chan_lock_both(struct nx_chan *chan)
+{
+    nxi_lock(&chan->send.lock);
+    nxi_lock(&chan->recv.lock);
+    enter_both(chan);
+}
+
+/* Under the side's lock: who uses it. */
+static inline void note_user(struct nxi_chan_side *side, struct nxi_worker *worker)
+{
+    if (NXI_LIKELY(side->user == worker)) {
+        side->streak++;
+        return;
+    }
+    __atomic_store_n(&side->user, worker, __ATOMIC_RELAXED);
+    side->streak = 0;
+}
+
+/* Under both locks: moves in, if nobody else has come by for long. */
+static void consider_home(struct nx_chan *chan, struct nxi_worker *worker)
+{
+    const struct nxi_chan_side *send = &chan->send, *recv = &chan->recv;
+    if (!worker || send->user != worker || recv->user != worker || chan->home_after == UINT32_MAX ||
+        (uint64_t)send->streak + recv->streak < chan->home_after)
+        return;
+    if (nxi_barrier_everywhere()) /* else nobody could evict it */
+        __atomic_store_n(&chan->home, worker, __ATOMIC_RELAXED);
+    else
+        chan->home_after = UINT32_MAX;
+}
 
 /* ---- memory ---- */
 
@@ -33,15 +98,15 @@ static size_t block_bytes(const struct nx_chan *chan)
 static void enter_head(struct nx_chan *chan, struct nxi_chan_block *block)
 {
     chan->first = block;
-    chan->head = block->elems;
-    chan->head_end = chan->head + block_elems(chan) * chan->elem_size;
+    chan->recv.next = block->elems;
+    chan->recv.end = chan->recv.next + block_elems(chan) * chan->elem_size;
 }
 
 /* tail is at its end, and an element is to follow. */
 static NXI_NOINLINE int more_tail(struct nx_chan *chan)
 {
     if (chan->capacity != NX_UNBOUNDED) {
-        chan->tail = chan->ring;
+        chan->send.next = chan->ring;
         return 0;
     }
     struct nxi_chan_block *block = chan->spare;
@@ -54,8 +119,8 @@ static NXI_NOINLINE int more_tail(struct nx_chan *chan)
     else
         enter_head(chan, block);
     chan->last = block;
-    chan->tail = block->elems;
-    chan->tail_end = chan->tail + block_elems(chan) * chan->elem_size;
+    chan->send.next = block->elems;
+    chan->send.end = chan->send.next + block_elems(chan) * chan->elem_size;
     return 0;
 }
 
@@ -63,7 +128,7 @@ static NXI_NOINLINE int more_tail(struct nx_chan *chan)
 static NXI_NOINLINE void more_head(struct nx_chan *chan)
 {
     if (chan->capacity != NX_UNBOUNDED) {
-        chan->head = chan->ring;
+        chan->recv.next = chan->ring;
         return;
     }
     struct nxi_chan_block *drained = chan->first;
@@ -74,24 +139,26 @@ static NXI_NOINLINE void more_head(struct nx_chan *chan)
         chan->spare = drained;
 }
 
-/* tail is not at its end. */
+/* The side is not at its end. All is held; or its own lock alone, and then the count is for the other side to see. */
 static inline void put_here(struct nx_chan *chan, const void *elem)
 {
-    nxi_chan_copy(chan->tail, elem, chan->elem_size);
-    chan->tail += chan->elem_size;
-    chan->count++;
+    struct nxi_chan_side *send = &chan->send;
+    nxi_chan_copy(send->next, elem, chan->elem_size);
+    send->next += chan->elem_size;
+    __atomic_store_n(&send->done, send->done + 1, __ATOMIC_RELEASE);
 }
 
 static inline void take_here(struct nx_chan *chan, void *ret_elem)
 {
-    nxi_chan_copy(ret_elem, chan->head, chan->elem_size);
-    chan->head += chan->elem_size;
-    chan->count--;
+    struct nxi_chan_side *recv = &chan->recv;
+    nxi_chan_copy(ret_elem, recv->next, chan->elem_size);
+    recv->next += chan->elem_size;
+    __atomic_store_n(&recv->done, recv->done + 1, __ATOMIC_RELEASE);
 }
 
 static int put(struct nx_chan *chan, const void *elem)
 {
-    int error = chan->tail == chan->tail_end ? more_tail(chan) : 0;
+    int error = chan->send.next == chan->send.end ? more_tail(chan) : 0;
     if (error == 0)
         put_here(chan, elem);
     return error;
@@ -99,12 +166,12 @@ static int put(struct nx_chan *chan, const void *elem)
 
 static void take(struct nx_chan *chan, void *ret_elem)
 {
-    if (chan->head == chan->head_end)
+    if (chan->recv.next == chan->recv.end)
         more_head(chan);
     take_here(chan, ret_elem);
 }
 
-/* ---- one element, under the lock ---- */
+/* ---- one element, of a channel that is held ---- */
 
 int nxi_chan_try_send(struct nx_chan *chan, const void *elem, struct nxi_waiter **ret_woken)
 {
@@ -115,7 +182,7 @@ int nxi_chan_try_send(struct nx_chan *chan, const void *elem, struct nxi_waiter 
         nxi_chan_copy((*ret_woken)->data, elem, chan->elem_size);
         return 0;
     }
-    if (chan->count >= chan->capacity)
+    if (nxi_chan_count(chan) >= chan->capacity)
         return -EAGAIN;
     return put(chan, elem);
 }
@@ -123,7 +190,7 @@ int nxi_chan_try_send(struct nx_chan *chan, const void *elem, struct nxi_waiter 
 int nxi_chan_try_recv(struct nx_chan *chan, void *ret_elem, struct nxi_waiter **ret_woken)
 {
     *ret_woken = NULL;
-    if (NXI_LIKELY(chan->count > 0)) {
+    if (NXI_LIKELY(nxi_chan_count(chan) > 0)) {
         take(chan, ret_elem);
         if (chan->senders.first && (*ret_woken = nxi_waiters_pop(&chan->senders)))
             put(chan, (*ret_woken)->data); /* bounded: it can't fail */
@@ -147,19 +214,44 @@ static int too_late(const struct nxi_worker *worker, nx_time deadline)
     return until != NX_FOREVER && until <= nx_now() ? -ETIMEDOUT : 0;
 }
 
-static void unlock(uint32_t *lock)
+static void hold(const struct nxi_chan_place *place, const struct nxi_worker *worker)
 {
-    if (lock)
-        nxi_unlock(lock);
+    if (place->chan)
+        nxi_chan_lock(place->chan, worker);
+    else
+        nxi_lock(place->lock);
+}
+
+static void let_go(const struct nxi_chan_place *place, const struct nxi_worker *worker)
+{
+    if (place->chan)
+        nxi_chan_unlock(place->chan, worker);
+    else
+        nxi_unlock(place->lock);
+}
+
+/* The wait is over without a wake. */
+static NXI_NOINLINE int64_t give_up(const struct nxi_chan_place *place, struct nxi_waiter *waiter, int error)
+{
+    hold(place, waiter->worker);
+    bool unserved = waiter->link != NULL;
+    if (unserved)
+        nxi_waiters_remove(place->list, waiter);
+    let_go(place, waiter->worker);
+    if (unserved) {
+        nxi_waiter_forget(waiter);
+        return error;
+    }
+    nxi_waiter_wait(waiter, NX_FOREVER, false);
+    return waiter->result;
 }
 
 NXI_NOINLINE int64_t nxi_chan_wait(const struct nxi_chan_place *place, struct nxi_worker *worker, void *data,
                                    nx_time deadline)
 {
-    uint32_t *lock = place->lock;
     int error = too_late(worker, deadline);
     if (error < 0) {
-        unlock(lock);
+        let_go(place, worker);
         if (worker)
             nxi_charge(worker);
         return error;
@@ -169,22 +261,9 @@ NXI_NOINLINE int64_t nxi_chan_wait(const struct nxi_chan_place *place, struct nx
     nxi_waiter_note(&waiter, place->what, NXI_OBJECT_POINTER, (uintptr_t)place->object);
     waiter.data = data;
     nxi_waiters_push(place->list, &waiter);
-    unlock(lock);
+    let_go(place, worker);
     error = nxi_waiter_wait(&waiter, deadline, true);
-    if (NXI_LIKELY(error == 0))
-        return waiter.result;
-    if (lock)
-        nxi_lock(lock);
-    bool unserved = waiter.link != NULL;
-    if (unserved)
-        nxi_waiters_remove(place->list, &waiter);
-    unlock(lock);
-    if (unserved) {
-        nxi_waiter_forget(&waiter);
-        return error;
-    }
-    nxi_waiter_wait(&waiter, NX_FOREVER, false);
-    return waiter.result;
+    return NXI_LIKELY(error == 0) ? waiter.result : give_up(place, &waiter, error);
 }
 
 void nxi_chan_wake_all(struct nxi_waiter *chain)
@@ -200,13 +279,13 @@ void nxi_chan_wake_all(struct nxi_waiter *chain)
 
 static int64_t wait_to_send(struct nx_chan *chan, struct nxi_worker *worker, const void *elem, nx_time deadline)
 {
-    const struct nxi_chan_place place = {chan->local ? NULL : &chan->lock, &chan->senders, "send", chan};
+    const struct nxi_chan_place place = {NULL, chan, &chan->senders, "send", chan};
     return nxi_chan_wait(&place, worker, (void *)(uintptr_t)elem, deadline); /* it is only read from */
 }
 
 static int64_t wait_to_recv(struct nx_chan *chan, struct nxi_worker *worker, void *ret_elem, nx_time deadline)
 {
-    const struct nxi_chan_place place = {chan->local ? NULL : &chan->lock, &chan->receivers, "receive", chan};
+    const struct nxi_chan_place place = {NULL, chan, &chan->receivers, "receive", chan};
     return nxi_chan_wait(&place, worker, ret_elem, deadline);
 }
 
@@ -214,6 +293,11 @@ static int64_t wait_to_recv(struct nx_chan *chan, struct nxi_worker *worker, voi
 static int not_here(void)
 {
     return nxi_forked() ? -NX_EFORKED : -EXDEV;
+}
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
 }
 
 /* What follows once the lock has been dropped, in a call that did not park. */
@@ -226,46 +310,176 @@ static int finish(struct nxi_worker *worker, struct nxi_waiter *woken, int resul
     return result;
 }
 
-/* Under the lock, which it drops. */
-static NXI_NOINLINE int send_locked(struct nx_chan *chan, struct nxi_worker *worker, const void *elem, nx_time deadline)
+/* It is held, and is let go. */
+static NXI_NOINLINE int send_held(struct nx_chan *chan, struct nxi_worker *worker, const void *elem, nx_time deadline)
 {
     struct nxi_waiter *woken;
     int result = nxi_chan_try_send(chan, elem, &woken);
     if (result == -EAGAIN)
         return (int)wait_to_send(chan, worker, elem, deadline);
-    nxi_chan_unlock(chan);
+    nxi_chan_unlock(chan, worker);
     return finish(worker, woken, result);
 }
 
-static NXI_NOINLINE int recv_locked(struct nx_chan *chan, struct nxi_worker *worker, void *ret_elem, nx_time deadline)
+static NXI_NOINLINE int recv_held(struct nx_chan *chan, struct nxi_worker *worker, void *ret_elem, nx_time deadline)
 {
     struct nxi_waiter *woken;
     int result = nxi_chan_try_recv(chan, ret_elem, &woken);
     if (result == -EAGAIN)
         return (int)wait_to_recv(chan, worker, ret_elem, deadline);
-    nxi_chan_unlock(chan);
+    nxi_chan_unlock(chan, worker);
     return finish(worker, woken, result);
 }
 
-/* Whether the caller may use it now: 0, or why not. Takes the lock. */
-static inline int enter(struct nx_chan *chan, struct nxi_worker *worker)
-{
-    if (NXI_UNLIKELY(nxi_chan_usable(chan, worker) < 0))
-        return not_here();
-    int error = nxi_chan_admit(worker);
-    if (NXI_LIKELY(error == 0))
-        nxi_chan_lock(chan);
-    return error;
-}
-
 /* The end of a call that met nobody. */
-static inline int leave(struct nx_chan *chan, struct nxi_worker *worker)
+static inline int charge(struct nxi_worker *worker)
 {
-    nxi_chan_unlock(chan);
     if (NXI_UNLIKELY(!worker || worker->credit <= 1)) /* time to let others run */
         return finish(worker, NULL, 0);
     worker->credit--;
     return 0;
+}
+
+/* Under one lock: somebody is home, and may be changing everything. This comes before any other look. */
+static inline bool is_taken(const struct nx_chan *chan)
+{
+    return __atomic_load_n(&chan->home, __ATOMIC_RELAXED) != NULL;
+}
+
+/* Whether this is the moment to think about moving in. */
+static inline bool streak_is_long(const struct nx_chan *chan, const struct nxi_chan_side *side)
+{
+    return NXI_UNLIKELY(side->streak == chan->home_after);
+}
+
+/* Under the sender's lock: an element can't simply follow. */
+static inline bool cannot_put(struct nx_chan *chan)
+{
+    struct nxi_chan_side *send = &chan->send;
+    if (NXI_UNLIKELY(is_taken(chan) || chan->receivers.first || chan->closed || streak_is_long(chan, send)))
+        return true;
+    if (send->done - send->others >= chan->capacity) {
+        send->others = __atomic_load_n(&chan->recv.done, __ATOMIC_ACQUIRE);
+        if (send->done - send->others >= chan->capacity)
+            return true;
+    }
+    if (NXI_UNLIKELY(send->next == send->end)) {
+        if (chan->capacity == NX_UNBOUNDED)
+            return true;
+        send->next = chan->ring;
+    }
+    return false;
+}
+
+/* At home nobody keeps recv->others up to date, so done may be past it. */
+static inline bool seen_something(const struct nxi_chan_side *recv)
+{
+    return (ptrdiff_t)(recv->others - recv->done) > 0;
+}
+
+static inline bool cannot_take(struct nx_chan *chan)
+{
+    struct nxi_chan_side *recv = &chan->recv;
+    if (NXI_UNLIKELY(is_taken(chan) || chan->senders.first || streak_is_long(chan, recv)))
+        return true;
+    if (!seen_something(recv)) {
+        recv->others = __atomic_load_n(&chan->send.done, __ATOMIC_ACQUIRE);
+        if (!seen_something(recv))
+            return true;
+    }
+    if (NXI_UNLIKELY(recv->next == recv->end)) {
+        if (chan->capacity == NX_UNBOUNDED)
+            return true;
+        recv->next = chan->ring;
+    }
+    return false;
+}
+
+/*
+ * A wait for a side that is at work on another thread just now is over sooner than it takes to park and be woken. So
+ * a moment is spent looking, if that has paid lately and the worker has nothing else to run. What it costs is charged
+ * to the task, and to the turn of the loop, so that I/O is not kept waiting by many such moments.
+ */
+static bool pays_to_spin(struct nx_chan *chan, struct nxi_chan_side *side, const struct nxi_chan_side *other,
+                         struct nxi_worker *worker, nx_time deadline)
+{
+    if (deadline == NX_POLL || is_taken(chan) || chan->closed || chan->capacity == 0 || chan->receivers.first ||
+        chan->senders.first || __atomic_load_n(&other->done, __ATOMIC_RELAXED) == 0 ||
+        __atomic_load_n(&other->user, __ATOMIC_RELAXED) == worker ||
+        (worker && (nxi_counted(&worker->counters.ready) > 0 || worker->runtime->spin_ns == 0)))
+        return false;
+    if (side->spin_skips == 0)
+        return true;
+    side->spin_skips--;
+    return false;
+}
+
+/* Under the side's lock, which it drops meanwhile: whether there are wanted places, or elements, or some at last. */
+static bool spin(struct nxi_chan_side *side, const struct nxi_chan_side *other, struct nxi_worker *worker,
+                 size_t wanted)
+{
+    size_t before = __atomic_load_n(&other->done, __ATOMIC_RELAXED), more = 0;
+    nxi_unlock(&side->lock);
+    for (uint32_t turns = 0; turns < SPIN_TURNS && more < wanted;) {
+        nxi_relax(&turns);
+        more = __atomic_load_n(&other->done, __ATOMIC_RELAXED) - before;
+    }
+    if (worker) {
+        worker->credit -= NXI_TASK_CREDIT / 8;
+        worker->turn -= (int32_t)NXI_TURN_TASKS / 8;
+    }
+    nxi_lock(&side->lock);
+    side->spin_skips = more > 0 ? 0 : SPIN_SKIPS;
+    return more > 0;
+}
+
+/* Away from home. */
+static NXI_NOINLINE int send_shared(struct nx_chan *chan, struct nxi_worker *worker, const void *elem, nx_time deadline)
+{
+    if (chan->local)
+        return not_here();
+    int error = nxi_chan_admit(worker);
+    if (NXI_UNLIKELY(error < 0))
+        return error;
+    nxi_lock(&chan->send.lock);
+    note_user(&chan->send, worker);
+    bool wait = cannot_put(chan);
+    if (NXI_UNLIKELY(wait) && pays_to_spin(chan, &chan->send, &chan->recv, worker, deadline) &&
+        spin(&chan->send, &chan->recv, worker, least(SPIN_BATCH, chan->capacity / 2 + 1)))
+        wait = cannot_put(chan);
+    if (NXI_UNLIKELY(wait)) {
+        nxi_lock(&chan->recv.lock);
+        enter_both(chan);
+        consider_home(chan, worker);
+        return send_held(chan, worker, elem, deadline);
+    }
+    put_here(chan, elem);
+    nxi_unlock(&chan->send.lock);
+    return charge(worker);
+}
+
+static NXI_NOINLINE int recv_shared(struct nx_chan *chan, struct nxi_worker *worker, void *ret_elem, nx_time deadline)
+{
+    if (chan->local)
+        return not_here();
+    int error = nxi_chan_admit(worker);
+    if (NXI_UNLIKELY(error < 0))
+        return error;
+    nxi_lock(&chan->recv.lock);
+    note_user(&chan->recv, worker);
+    bool wait = cannot_take(chan);
+    if (NXI_UNLIKELY(wait) && pays_to_spin(chan, &chan->recv, &chan->send, worker, deadline) &&
+        spin(&chan->recv, &chan->send, worker, 1))
+        wait = cannot_take(chan);
+    if (NXI_UNLIKELY(wait)) {
+        nxi_unlock(&chan->recv.lock); /* the sender's comes first */
+        nxi_chan_lock_both(chan);
+        consider_home(chan, worker);
+        return recv_held(chan, worker, ret_elem, deadline);
+    }
+    take_here(chan, ret_elem);
+    nxi_unlock(&chan->recv.lock);
+    return charge(worker);
 }
 
 int nx_chan_send(nx_chan *chan, const void *elem, nx_time deadline)
@@ -274,14 +488,21 @@ int nx_chan_send(nx_chan *chan, const void *elem, nx_time deadline)
     if (NXI_UNLIKELY(!chan || (!elem && chan->elem_size > 0)))
         return -EINVAL;
     struct nxi_worker *worker = nxi_in_task();
-    int error = enter(chan, worker);
+    if (!nxi_chan_is_home(chan, worker))
+        return send_shared(chan, worker, elem, deadline);
+    int error = nxi_chan_admit(worker);
     if (NXI_UNLIKELY(error < 0))
         return error;
-    if (NXI_UNLIKELY(chan->receivers.first || chan->count >= chan->capacity || chan->tail == chan->tail_end ||
-                     chan->closed))
-        return send_locked(chan, worker, elem, deadline);
+    if (NXI_UNLIKELY(!nxi_chan_enter_home(chan, worker)))
+        return send_shared(chan, worker, elem, deadline);
+    if (NXI_UNLIKELY(chan->receivers.first || nxi_chan_count(chan) >= chan->capacity ||
+                     chan->send.next == chan->send.end || chan->closed)) {
+        chan->held_at_home = true;
+        return send_held(chan, worker, elem, deadline);
+    }
     put_here(chan, elem);
-    return leave(chan, worker);
+    nxi_chan_leave_home(chan);
+    return charge(worker);
 }
 
 int nx_chan_recv(nx_chan *chan, void *ret_elem, nx_time deadline)
@@ -290,54 +511,56 @@ int nx_chan_recv(nx_chan *chan, void *ret_elem, nx_time deadline)
     if (NXI_UNLIKELY(!chan || (!ret_elem && chan->elem_size > 0)))
         return -EINVAL;
     struct nxi_worker *worker = nxi_in_task();
-    int error = enter(chan, worker);
+    if (!nxi_chan_is_home(chan, worker))
+        return recv_shared(chan, worker, ret_elem, deadline);
+    int error = nxi_chan_admit(worker);
     if (NXI_UNLIKELY(error < 0))
         return error;
-    if (NXI_UNLIKELY(chan->senders.first || chan->count == 0 || chan->head == chan->head_end))
-        return recv_locked(chan, worker, ret_elem, deadline);
+    if (NXI_UNLIKELY(!nxi_chan_enter_home(chan, worker)))
+        return recv_shared(chan, worker, ret_elem, deadline);
+    if (NXI_UNLIKELY(chan->senders.first || nxi_chan_count(chan) == 0 || chan->recv.next == chan->recv.end)) {
+        chan->held_at_home = true;
+        return recv_held(chan, worker, ret_elem, deadline);
+    }
     take_here(chan, ret_elem);
-    return leave(chan, worker);
+    nxi_chan_leave_home(chan);
+    return charge(worker);
 }
 
 /* ---- several ---- */
 
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 /* Puts elements in as long as there is room: how many. *inout_error says why not more. */
 static size_t fill(struct nx_chan *chan, const char *elems, size_t count, int *inout_error)
 {
-    size_t size = chan->elem_size, want = least(count, chan->capacity - chan->count), done = 0;
+    size_t size = chan->elem_size, want = least(count, chan->capacity - nxi_chan_count(chan)), done = 0;
     if (size == 0)
         done = want;
     while (done < want) {
-        if (chan->tail == chan->tail_end && (*inout_error = more_tail(chan)) < 0)
+        if (chan->send.next == chan->send.end && (*inout_error = more_tail(chan)) < 0)
             break;
-        size_t run = least(want - done, (size_t)(chan->tail_end - chan->tail) / size);
-        memcpy(chan->tail, elems + done * size, run * size);
-        chan->tail += run * size;
+        size_t run = least(want - done, (size_t)(chan->send.end - chan->send.next) / size);
+        memcpy(chan->send.next, elems + done * size, run * size);
+        chan->send.next += run * size;
         done += run;
     }
-    chan->count += done;
+    __atomic_store_n(&chan->send.done, chan->send.done + done, __ATOMIC_RELEASE);
     return done;
 }
 
 static size_t drain(struct nx_chan *chan, char *ret_elems, size_t max)
 {
-    size_t size = chan->elem_size, want = least(max, chan->count), done = 0;
+    size_t size = chan->elem_size, want = least(max, nxi_chan_count(chan)), done = 0;
     if (size == 0)
         done = want;
     while (done < want) {
-        if (chan->head == chan->head_end)
+        if (chan->recv.next == chan->recv.end)
             more_head(chan);
-        size_t run = least(want - done, (size_t)(chan->head_end - chan->head) / size);
-        memcpy(ret_elems + done * size, chan->head, run * size);
-        chan->head += run * size;
+        size_t run = least(want - done, (size_t)(chan->recv.end - chan->recv.next) / size);
+        memcpy(ret_elems + done * size, chan->recv.next, run * size);
+        chan->recv.next += run * size;
         done += run;
     }
-    chan->count -= done;
+    __atomic_store_n(&chan->recv.done, chan->recv.done + done, __ATOMIC_RELEASE);
     return done;
 }
 
@@ -372,7 +595,7 @@ static size_t try_recv_many(struct nx_chan *chan, char *ret_elems, size_t max, i
     struct nxi_waiter **end = ret_woken, *sender;
     size_t done = drain(chan, ret_elems, max);
     *ret_woken = NULL;
-    while ((done < max || chan->count < chan->capacity) && (sender = nxi_waiters_pop(&chan->senders))) {
+    while ((done < max || nxi_chan_count(chan) < chan->capacity) && (sender = nxi_waiters_pop(&chan->senders))) {
         if (done < max)
             nxi_chan_copy(ret_elems + done++ * chan->elem_size, sender->data, chan->elem_size);
         else
@@ -383,6 +606,15 @@ static size_t try_recv_many(struct nx_chan *chan, char *ret_elems, size_t max, i
     }
     *ret_error = done == max ? 0 : chan->closed ? -EPIPE : -EAGAIN;
     return done;
+}
+
+static void hold_to(struct nx_chan *chan, struct nxi_chan_side *side, struct nxi_worker *worker)
+{
+    nxi_chan_lock(chan, worker);
+    if (chan->held_at_home)
+        return;
+    note_user(side, worker);
+    consider_home(chan, worker);
 }
 
 /* Batch by batch, so that others get the lock in between. The first element may wait. */
@@ -397,7 +629,7 @@ static ssize_t many(struct nx_chan *chan, bool send, char *elems, size_t count, 
         elems = chan->ring; /* not NULL: it is counted up from */
     while (total < count && error == 0) {
         struct nxi_waiter *woken;
-        nxi_chan_lock(chan);
+        hold_to(chan, send ? &chan->send : &chan->recv, worker);
         char *next = elems + total * chan->elem_size;
         size_t want = least(count - total, BATCH);
         size_t done =
@@ -413,7 +645,7 @@ static ssize_t many(struct nx_chan *chan, bool send, char *elems, size_t count, 
             error = 0;
             continue;
         }
-        nxi_chan_unlock(chan);
+        nxi_chan_unlock(chan, worker);
         nxi_chan_wake_all(woken);
     }
     if (worker) {
@@ -461,16 +693,18 @@ int nx_chan_create_with(const nx_chan_options *options, nx_chan **ret_chan)
     if (!chan)
         return -ENOMEM;
     chan->local = known.flags & NX_CHAN_LOCAL;
-    chan->owner = chan->local ? worker : NULL;
+    chan->held_at_home = chan->local; /* of those who may use it */
+    chan->home = chan->local ? worker : NULL;
+    chan->home_after = HOME_AFTER;
     chan->elem_size = known.elem_size;
     chan->capacity = known.capacity;
     chan->memory_size = memory_size;
     if (bounded) {
-        chan->head = chan->tail = chan->ring;
-        chan->head_end = chan->tail_end = chan->ring + ring_bytes;
+        chan->recv.next = chan->send.next = chan->ring;
+        chan->recv.end = chan->send.end = chan->ring + ring_bytes;
     }
     if (known.elem_size == 0) /* it never moves, and so never gets there */
-        chan->head_end = chan->tail_end = (char *)chan;
+        chan->recv.end = chan->send.end = (char *)chan;
     *ret_chan = chan;
     return 0;
 }
@@ -493,11 +727,12 @@ void nx_chan_close(nx_chan *chan)
     NXI_ENTRY();
     if (!at_home(chan))
         return;
-    nxi_chan_lock(chan);
+    struct nxi_worker *worker = nxi_in_task();
+    nxi_chan_lock(chan, worker);
     chan->closed = true;
     struct nxi_waiter *senders = nxi_chan_pop_all(&chan->senders, -EPIPE);
     struct nxi_waiter *receivers = nxi_chan_pop_all(&chan->receivers, -EPIPE); /* then it is empty */
-    nxi_chan_unlock(chan);
+    nxi_chan_unlock(chan, worker);
     nxi_chan_wake_all(senders);
     nxi_chan_wake_all(receivers);
 }
@@ -523,10 +758,11 @@ size_t nx_chan_len(const nx_chan *chan)
     NXI_ENTRY(0);
     if (!at_home(chan))
         return 0;
-    struct nx_chan *seen = (struct nx_chan *)(uintptr_t)chan; /* only its lock changes */
-    nxi_chan_lock(seen);
-    size_t count = seen->count;
-    nxi_chan_unlock(seen);
+    struct nx_chan *seen = (struct nx_chan *)(uintptr_t)chan; /* only how it is held changes */
+    struct nxi_worker *worker = nxi_in_task();
+    nxi_chan_lock(seen, worker);
+    size_t count = nxi_chan_count(seen);
+    nxi_chan_unlock(seen, worker);
     return count;
 }
 
@@ -536,8 +772,9 @@ bool nx_chan_closed(const nx_chan *chan)
     if (!at_home(chan))
         return false;
     struct nx_chan *seen = (struct nx_chan *)(uintptr_t)chan;
-    nxi_chan_lock(seen);
+    struct nxi_worker *worker = nxi_in_task();
+    nxi_chan_lock(seen, worker);
     bool closed = seen->closed;
-    nxi_chan_unlock(seen);
+    nxi_chan_unlock(seen, worker);
     return closed;
 }

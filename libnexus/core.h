@@ -52,30 +52,40 @@ enum nxi_task_state { NXI_FREE, NXI_NEW, NXI_READY, NXI_RUNNING, NXI_PARKED, NXI
 #define NXI_TASK_PINNED 16u   /* bound to its worker, even before it starts */
 #define NXI_TASK_LIMITED 32u  /* cold->limit is set */
 #define NXI_TASK_INJECTED 64u /* task->worker is a guess until it is taken */
+#define NXI_TASK_DEEP 128u    /* its stack's alarm is not where it usually is */
 
+/* The first line is what a switch touches, the second what a spawn, a join and an end do as well. */
 struct nxi_task {
     _Alignas(64) struct nx_ready ready; /* the scheduler's */
     struct nxi_fiber fiber;
     struct nxi_stack *stack; /* NULL until it first runs */
+    _Atomic uint8_t state;   /* nxi_task_state; the home worker's, RMW where a migration may race */
+    uint8_t flags;
+    uint8_t pins; /* waits that tie a migratable task to its worker */
+    uint32_t stack_size;
+
+    _Atomic uint64_t ctl; /* generation << 32 | NXI_CTL_...; any thread, by compare-and-swap or RMW */
     nx_task_fn fn;
     union {
         void *arg;                        /* until fn is called */
         const struct nxi_waiter *waiting; /* while PARKED; others look with nxi_snoop alone */
         intptr_t result;                  /* once DONE */
     };
-    _Atomic uint64_t ctl;                /* generation << 32 | NXI_CTL_...; any thread, by compare-and-swap or RMW */
     _Atomic(struct nxi_worker *) worker; /* home; written by the worker that takes the task over */
     struct nxi_waiter *joiner;           /* valid while CTL_JOINER */
     _Atomic(struct nxi_cold *) cold;     /* NULL until needed; made by the home worker */
     void *spawn_site;                    /* return address of the spawn */
-    struct nxi_node node;                /* the start of a task spawned from elsewhere; then cancels from elsewhere */
     uint32_t slot;
-    _Atomic uint8_t state; /* nxi_task_state; the home worker's, RMW where a migration may race */
-    uint8_t flags;
-    uint8_t pins; /* waits that tie a migratable task to its worker */
-    uint32_t stack_size;
+
+    struct nxi_node node; /* the start of a task spawned from elsewhere; then cancels from elsewhere */
     _Alignas(16) char arg_copy[48];
 };
+
+#if defined(__LP64__) && !defined(NXI_ASAN) && !defined(NXI_TSAN)
+_Static_assert(offsetof(struct nxi_task, ctl) == 64 && offsetof(struct nxi_task, node) == 128 &&
+                   sizeof(struct nxi_task) == 192,
+               "a task header is three cache lines");
+#endif
 
 /* What few tasks need. */
 struct nxi_cold {
@@ -197,6 +207,9 @@ struct nxi_worker {
     struct nxi_wheel wheel;
     struct nxi_stack_cache stacks;
     struct nx_ready *stolen; /* what steal gave, to be run next */
+    struct nxi_task *next;   /* the only ready task, kept from a scheduler that shares nothing (worker.c) */
+    uint32_t next_reason;
+    bool sole; /* what is enqueued here is dequeued here: the scheduler has neither steal nor inject */
     nx_time starved_told;
     struct nx_ready *starved, **starved_end; /* tasks for which there was no memory for a stack */
     struct nxi_timer starved_timer;
@@ -206,7 +219,8 @@ struct nxi_worker {
     bool dispatching;     /* completions[] is being read */
     uint32_t robbed_seen; /* of robbed, what counters.ready has accounted for */
     nx_time turn_time;    /* when this turn of the loop began */
-    int32_t spin_score;   /* > 0: spinning before parking has paid lately */
+    int32_t spin_score;   /* > 0: spinning before parking has paid lately; else what a new trial is away (idle.c) */
+    int32_t spin_backoff; /* and how far away the next failure puts it */
     bool searching;       /* counted as a searcher in runtime->idle */
     struct nx_completion completions[NXI_COMPLETIONS_MAX];
     pthread_t thread;
@@ -282,13 +296,33 @@ struct nxi_op {
     void (*done)(struct nxi_worker *worker, struct nxi_op *op, const struct nx_completion *completion);
 };
 
-/* The calling thread's worker, or NULL. Not inlined: its address of thread-local storage must not be kept over a
- * switch. */
+/*
+ * The calling thread's worker, or NULL (fork.c). Its address of thread-local storage must not be kept over a switch,
+ * so the compiler must not see what is read: two instructions of assembly, or a function that is not inlined.
+ * Initial-exec: a program that loads the library late spends 8 bytes of glibc's reserve.
+ */
+#define NXI_THIS_WORKER __attribute__((tls_model("initial-exec"), visibility("hidden")))
+extern _Thread_local struct nxi_worker *nxi_this_worker NXI_THIS_WORKER;
+
+#if defined(__x86_64__) && !defined(__ILP32__) && defined(__linux__)
+#define NXI_SELF_INLINE 1
+static inline struct nxi_worker *nxi_self(void)
+{
+    struct nxi_worker *worker;
+    __asm__ volatile("movq nxi_this_worker@gottpoff(%%rip), %0\n\tmovq %%fs:(%0), %0" : "=r"(worker) : : "memory");
+    return worker;
+}
+#else
 struct nxi_worker *nxi_self(void);
+#endif
 
 /* The same for a call that must be made by a task: NULL also in what the worker's own loop calls, a log function say.
  */
-struct nxi_worker *nxi_in_task(void);
+static inline struct nxi_worker *nxi_in_task(void)
+{
+    struct nxi_worker *worker = nxi_self();
+    return worker && worker->current ? worker : NULL;
+}
 
 /* metrics.c */
 extern const char *const nxi_op_names[NX_METRICS_OPS];
@@ -334,9 +368,10 @@ bool nxi_inbox_drain(struct nxi_worker *worker); /* whether anything was there *
 struct nxi_task *nxi_task_find(nx_task id, uint64_t *ret_ctl); /* NULL: stale */
 /* The same for a public call that any thread may make: 0, -NX_EFORKED or -ESRCH. */
 int nxi_task_look_up(nx_task id, struct nxi_task **ret_task, uint64_t *ret_ctl);
-struct nxi_task *nxi_slot_take(struct nxi_worker *worker); /* worker NULL: a plain thread */
-void nxi_slot_give(struct nxi_task *task);                 /* any thread */
-void nxi_task_retire(struct nxi_task *task);               /* its id is given up */
+struct nxi_task *nxi_slot_take(struct nxi_worker *worker);       /* worker NULL: a plain thread */
+void nxi_slot_give(struct nxi_task *task);                       /* any thread */
+void nxi_task_retire(struct nxi_task *task);                     /* its id is given up */
+void nxi_task_retire_ended(struct nxi_task *task, uint64_t ctl); /* the same; ctl, acquired, has DONE */
 nx_task nxi_spawn(struct nx_runtime *runtime, const nx_task_options *options, nx_task_fn fn, void *arg, void *site,
                   uint32_t ctl);
 /* The same, of a scope's child. */
@@ -415,6 +450,19 @@ nx_time nxi_deadline(const struct nxi_worker *worker, nx_time deadline);
 /* lock.c: of objects that tasks and threads share. Never parked, blocked or switched while held. */
 void nxi_lock_slow(uint32_t *lock);
 void nxi_unlock_slow(const uint32_t *lock);
+extern struct nxi_sleepers {
+    _Alignas(128) uint32_t count; /* read by everybody all the time: on lines of its own */
+} nxi_sleepers;
+/* Has every thread of the process that runs execute a full memory barrier. False: it can't be had here. */
+bool nxi_barrier_everywhere(void);
+/* A moment's wait for another thread; the longer the more turns there have been. */
+void nxi_relax(uint32_t *inout_turns);
+
+/* What comes before it is not moved behind it by the compiler. */
+static inline void nxi_compiler_barrier(void)
+{
+    __asm__ volatile("" : : : "memory");
+}
 
 static inline void nxi_lock(uint32_t *lock)
 {
@@ -425,7 +473,9 @@ static inline void nxi_lock(uint32_t *lock)
 
 static inline void nxi_unlock(uint32_t *lock)
 {
-    if (NXI_UNLIKELY(__atomic_exchange_n(lock, 0, __ATOMIC_RELEASE) == 2))
+    __atomic_store_n(lock, 0, __ATOMIC_RELEASE);
+    nxi_compiler_barrier(); /* the look comes after the store, if only in the program: lock.c */
+    if (NXI_UNLIKELY(__atomic_load_n(&nxi_sleepers.count, __ATOMIC_RELAXED) > 0))
         nxi_unlock_slow(lock);
 }
 

@@ -35,8 +35,8 @@ extern const char nxi_fiber_start[];
 struct frame {
     uint64_t r15;
     uint64_t r14;
-    void (*entry)(void *arg); /* r13 */
-    void *arg;                /* r12 */
+    nxi_fiber_fn *entry; /* r13 */
+    void *arg;           /* r12 */
     uint64_t rbx;
     uint64_t rbp;
     const void *pc;
@@ -47,16 +47,16 @@ void *nxi_fiber_sign(const void *pc, void *sp);
 
 struct frame {
     uint64_t x29;
-    const void *pc;           /* x30 */
-    void (*entry)(void *arg); /* x19 */
-    void *arg;                /* x20 */
+    const void *pc;      /* x30 */
+    nxi_fiber_fn *entry; /* x19 */
+    void *arg;           /* x20 */
     uint64_t x21_to_x28[8];
     uint64_t d8_to_d15[8];
     uint64_t end[2];
 };
 #endif
 
-static void *make_frame(void *low, void *top, void (*entry)(void *arg), void *arg)
+static void *make_frame(void *low, void *top, nxi_fiber_fn *entry, void *arg)
 {
     uintptr_t end = ((uintptr_t)top & ~(uintptr_t)15) - sizeof(((struct frame *)NULL)->end);
     struct frame *frame = (struct frame *)(end - offsetof(struct frame, end));
@@ -78,13 +78,13 @@ static void *make_frame(void *low, void *top, void (*entry)(void *arg), void *ar
 /* makecontext() passes ints. */
 static void start(unsigned entry_high, unsigned entry_low, unsigned arg_high, unsigned arg_low)
 {
-    void (*entry)(void *) = (void (*)(void *))(uintptr_t)((uint64_t)entry_high << 32 | entry_low);
+    nxi_fiber_fn *entry = (nxi_fiber_fn *)(uintptr_t)((uint64_t)entry_high << 32 | entry_low);
 
-    entry((void *)(uintptr_t)((uint64_t)arg_high << 32 | arg_low));
+    setcontext(entry((void *)(uintptr_t)((uint64_t)arg_high << 32 | arg_low))->sp);
     __builtin_trap();
 }
 
-static void *make_frame(void *low, void *top, void (*entry)(void *arg), void *arg)
+static void *make_frame(void *low, void *top, nxi_fiber_fn *entry, void *arg)
 {
     ucontext_t *context = (ucontext_t *)(((uintptr_t)top - sizeof(*context)) & ~(uintptr_t)63);
     uint64_t entry_bits = (uintptr_t)entry;
@@ -116,19 +116,38 @@ void nxi_fiber_swap(void **ret_sp, void *to_sp)
 
 #if defined(NXI_ASAN) || defined(NXI_TSAN)
 
-/* A fiber's first frame, which has to end the switch that ASan has seen begin. */
-static void enter(void *arg)
+/* Inline even in debug builds: TSan would note its begin on one fiber's account and its end on the other's. */
+__attribute__((always_inline)) static inline void announce(struct nxi_fiber *to, void **ret_fake_stack)
+{
+    (void)to;
+    (void)ret_fake_stack;
+#ifdef NXI_ASAN
+    __sanitizer_start_switch_fiber(ret_fake_stack, to->low, to->size);
+#endif
+#ifdef NXI_TSAN
+    if (to->tsan == NULL)
+        to->tsan = __tsan_create_fiber(0);
+    __tsan_switch_to_fiber(to->tsan, 0);
+#endif
+}
+
+/* A fiber's first frame, which has to end the switch that ASan has seen begin. When entry returns, *fiber may be gone.
+ * Not instrumented: nobody unpoisons a frame that is never returned from. */
+__attribute__((no_sanitize("address"))) static struct nxi_fiber *enter(void *arg)
 {
     struct nxi_fiber *fiber = arg;
+    void *nobody;
 
 #ifdef NXI_ASAN
     __sanitizer_finish_switch_fiber(NULL, NULL, NULL);
 #endif
-    fiber->entry(fiber->arg);
+    fiber = fiber->entry(fiber->arg);
+    announce(fiber, NULL);
+    nxi_fiber_swap(&nobody, fiber->sp);
     __builtin_trap();
 }
 
-void nxi_fiber_make(struct nxi_fiber *fiber, void *low, void *top, void (*entry)(void *arg), void *arg)
+void nxi_fiber_make(struct nxi_fiber *fiber, void *low, void *top, nxi_fiber_fn *entry, void *arg)
 {
     memset(fiber, 0, sizeof(*fiber));
     fiber->entry = entry;
@@ -156,21 +175,6 @@ void nxi_fiber_thread(struct nxi_fiber *fiber)
 #endif
 }
 
-/* Inline even in debug builds: TSan would note its begin on one fiber's account and its end on the other's. */
-__attribute__((always_inline)) static inline void announce(struct nxi_fiber *to, void **ret_fake_stack)
-{
-    (void)to;
-    (void)ret_fake_stack;
-#ifdef NXI_ASAN
-    __sanitizer_start_switch_fiber(ret_fake_stack, to->low, to->size);
-#endif
-#ifdef NXI_TSAN
-    if (to->tsan == NULL)
-        to->tsan = __tsan_create_fiber(0);
-    __tsan_switch_to_fiber(to->tsan, 0);
-#endif
-}
-
 void nxi_fiber_switch(struct nxi_fiber *from, struct nxi_fiber *to)
 {
     void **ret_fake_stack = NULL;
@@ -194,6 +198,15 @@ _Noreturn void nxi_fiber_leave(struct nxi_fiber *from, struct nxi_fiber *to)
     __builtin_trap();
 }
 
+void nxi_fiber_enter_new(struct nxi_fiber *from, struct nxi_fiber *to, void *low, void *top, nxi_fiber_fn *entry,
+                         void *arg)
+{
+    nxi_fiber_make(to, low, top, entry, arg);
+    nxi_fiber_switch(from, to);
+    /* No tail call, as above. */
+    __asm__ volatile("" : : : "memory");
+}
+
 void nxi_fiber_forget(struct nxi_fiber *fiber)
 {
 #ifdef NXI_TSAN
@@ -207,7 +220,7 @@ void nxi_fiber_forget(struct nxi_fiber *fiber)
 
 #else
 
-void nxi_fiber_make(struct nxi_fiber *fiber, void *low, void *top, void (*entry)(void *arg), void *arg)
+void nxi_fiber_make(struct nxi_fiber *fiber, void *low, void *top, nxi_fiber_fn *entry, void *arg)
 {
     fiber->sp = make_frame(low, top, entry, arg);
 }

@@ -71,7 +71,10 @@ nxi_fiber_swap:
 	.cfi_endproc
 	.size	nxi_fiber_swap, . - nxi_fiber_swap
 
-/* Where a new fiber begins: entry in x19, its argument in x20, x29 0, sp a multiple of 16. Unwinders stop here. */
+/*
+ * Where a new fiber begins: entry in x19, its argument in x20, x29 0, sp a multiple of 16. Unwinders stop here.
+ * entry returns the fiber to go on with.
+ */
 	.globl	nxi_fiber_start
 	.hidden	nxi_fiber_start
 	.type	nxi_fiber_start, %function
@@ -82,7 +85,20 @@ nxi_fiber_start:
 	hint	#34			/* bti c */
 	mov	x0, x20
 	blr	x19
-	brk	#1
+	ldr	x9, [x0]
+	mov	sp, x9
+	ldp	x19, x20, [sp, #16]
+	ldp	x21, x22, [sp, #32]
+	ldp	x23, x24, [sp, #48]
+	ldp	x25, x26, [sp, #64]
+	ldp	x27, x28, [sp, #80]
+	ldp	d8, d9, [sp, #96]
+	ldp	d10, d11, [sp, #112]
+	ldp	d12, d13, [sp, #128]
+	ldp	d14, d15, [sp, #144]
+	ldp	x29, x30, [sp], #160
+	hint	#29			/* autiasp */
+	ret
 	.cfi_endproc
 	.size	nxi_fiber_start, . - nxi_fiber_start
 

@@ -60,7 +60,10 @@ nxi_fiber_swap:
 	.cfi_endproc
 	.size	nxi_fiber_swap, . - nxi_fiber_swap
 
-/* Where a new fiber begins: entry in r13, its argument in r12, rbp 0, rsp a multiple of 16. Unwinders stop here. */
+/*
+ * Where a new fiber begins: entry in r13, its argument in r12, rbp 0, rsp a multiple of 16. Unwinders stop here.
+ * entry returns the fiber to go on with.
+ */
 	.globl	nxi_fiber_start
 	.hidden	nxi_fiber_start
 	.type	nxi_fiber_start, @function
@@ -69,11 +72,59 @@ nxi_fiber_start:
 	.cfi_startproc
 	.cfi_undefined %rip
 	endbr64
+.Lstart:
 	movq	%r12, %rdi
 	call	*%r13
-	ud2
+	movq	(%rax), %rsp
+	popq	%r15
+	popq	%r14
+	popq	%r13
+	popq	%r12
+	popq	%rbx
+	popq	%rbp
+	ret
 	.cfi_endproc
 	.size	nxi_fiber_start, . - nxi_fiber_start
+
+/*
+ * void nxi_fiber_enter(void **ret_sp, void *end, struct nxi_fiber *(*entry)(void *), void *arg): nxi_fiber_swap to a
+ * fiber that has no frame yet. Its entry is called and, if it does not switch in between, returns to where it was
+ * called from: for the return predictor this is a call like any other. By way of a frame both ways are mispredicted.
+ */
+	.globl	nxi_fiber_enter
+	.hidden	nxi_fiber_enter
+	.type	nxi_fiber_enter, @function
+	.p2align 4
+nxi_fiber_enter:
+	.cfi_startproc
+	endbr64
+	pushq	%rbp
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %rbp, 0
+	pushq	%rbx
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %rbx, 0
+	pushq	%r12
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %r12, 0
+	pushq	%r13
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %r13, 0
+	pushq	%r14
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %r14, 0
+	pushq	%r15
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %r15, 0
+	movq	%rsp, (%rdi)
+	movq	%rsi, %rsp
+	.cfi_undefined %rip
+	movq	%rdx, %r13
+	movq	%rcx, %r12
+	xorl	%ebp, %ebp
+	jmp	.Lstart
+	.cfi_endproc
+	.size	nxi_fiber_enter, . - nxi_fiber_enter
 
 /* GNU_PROPERTY_X86_FEATURE_1_AND: IBT */
 	.section .note.gnu.property, "a", @note

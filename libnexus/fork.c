@@ -9,28 +9,23 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Initial-exec: one load instead of a call. A program that loads the library late spends 8 bytes of glibc's reserve. */
-static _Thread_local struct nxi_worker *this_worker __attribute__((tls_model("initial-exec")));
+_Thread_local struct nxi_worker *nxi_this_worker NXI_THIS_WORKER;
 static atomic_bool forked;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 atomic_uint nxi_runtime_count;
 
+#ifndef NXI_SELF_INLINE
 NXI_NOINLINE struct nxi_worker *nxi_self(void)
 {
-    struct nxi_worker *worker = this_worker;
+    struct nxi_worker *worker = nxi_this_worker;
     __asm__ volatile("" : "+r"(worker) : : "memory"); /* no caller may think that two calls give the same */
     return worker;
 }
-
-struct nxi_worker *nxi_in_task(void)
-{
-    struct nxi_worker *worker = nxi_self();
-    return worker && worker->current ? worker : NULL;
-}
+#endif
 
 void nxi_self_set(struct nxi_worker *worker)
 {
-    this_worker = worker;
+    nxi_this_worker = worker;
 }
 
 bool nxi_forked(void)
@@ -47,7 +42,7 @@ static void in_child(void)
 {
     if (atomic_load(&nxi_runtime_count) == 0)
         return;
-    this_worker = NULL;
+    nxi_this_worker = NULL;
     atomic_store(&forked, true);
     nxi_runtimes_forked();
 }

@@ -26,7 +26,12 @@
 #define SEARCHING UINT64_C(1)
 #define SLEEPING (UINT64_C(1) << 32)
 #define SPIN_DEFAULT_NS INT64_C(50000) /* about what waking a halted virtual cpu costs */
+#define SPIN_SOON_NS INT64_C(200000)   /* a wait as short, which includes that waking, may be one for a spin */
 #define SPIN_SCORE_MAX 8
+#define SPIN_VAIN 4
+#define SPIN_BACKOFF_MAX 1024
+#define SPIN_LOOKS 4   /* at memory, for each one that may cost a system call */
+#define RELAX_TURNS 16 /* about half a microsecond */
 #define DECAY_NS INT64_C(1000000000)
 
 /* With one worker too: what plain threads inject is nobody's until it is taken. */
@@ -110,13 +115,32 @@ static bool start_searching(struct nxi_worker *worker)
     return true;
 }
 
+static void cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static bool anything_queued(struct nxi_worker *worker)
+{
+    return atomic_load(&worker->inbox) || worker->sched_ops->has_work(worker->sched, worker->index);
+}
+
 static bool steal(struct nxi_worker *worker)
 {
     if (!NXI_HAS(worker->sched_ops, steal) || !start_searching(worker))
         return false;
     struct nx_ready *ready = worker->sched_ops->steal(worker->sched, worker->index);
-    if (!ready)
+    if (!ready) {
+        /* Something that its owner is most likely about to take: not so often that he feels it. */
+        if (worker->sched_ops->has_work(worker->sched, worker->index))
+            for (int i = 0; i < RELAX_TURNS; i++)
+                cpu_relax();
         return false;
+    }
     worker->stolen = ready;
     return true;
 }
@@ -132,11 +156,6 @@ void nxi_stop_searching(struct nxi_worker *worker)
 
 /* ---- spinning ---- */
 
-static bool anything_queued(struct nxi_worker *worker)
-{
-    return atomic_load(&worker->inbox) || worker->sched_ops->has_work(worker->sched, worker->index);
-}
-
 static int64_t spin_limit(const struct nxi_worker *worker)
 {
     int64_t fixed = worker->runtime->spin_ns;
@@ -145,23 +164,46 @@ static int64_t spin_limit(const struct nxi_worker *worker)
     return worker->spin_score > 0 ? SPIN_DEFAULT_NS : 0;
 }
 
-/* Keeps score of whether spinning pays: would the wait that has just ended have ended within a spin? */
+/*
+ * Spinning is tried where waits are so short that a spin might see their end. That alone does not say that it pays: where a client
+ * shares this cpu, it answers at once if the worker sleeps, and not at all while it spins. So what counts is whether
+ * spins bear fruit. One in vain costs as much as SPIN_VAIN good ones bring, and when the score is used up there is no
+ * trial for a while: each failed one doubles the number of waits that must end early before the next.
+ */
 static void spin_learn(struct nxi_worker *worker, bool paid)
 {
-    worker->spin_score += paid ? 1 : -1;
-    if (worker->spin_score > SPIN_SCORE_MAX)
-        worker->spin_score = SPIN_SCORE_MAX;
-    if (worker->spin_score < -SPIN_SCORE_MAX)
-        worker->spin_score = -SPIN_SCORE_MAX;
+    if (paid) {
+        worker->spin_score += worker->spin_score < SPIN_SCORE_MAX;
+        if (worker->spin_score == SPIN_SCORE_MAX)
+            worker->spin_backoff = 1;
+        return;
+    }
+    worker->spin_score -= SPIN_VAIN;
+    if (worker->spin_score > 0)
+        return;
+    worker->spin_score = -worker->spin_backoff;
+    if (worker->spin_backoff < SPIN_BACKOFF_MAX)
+        worker->spin_backoff *= 2;
 }
 
-static void cpu_relax(void)
+/* A wait without a spin has ended, soon enough for one or not. */
+static void wait_learn(struct nxi_worker *worker, bool soon)
 {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
+    if (soon)
+        worker->spin_score++;
+    else if (worker->spin_score > -SPIN_SCORE_MAX)
+        worker->spin_score--;
+}
+
+/* Some looks at the memory that others write to. True: there is something. */
+static bool watch_memory(struct nxi_worker *worker)
+{
+    for (int i = 0; i < SPIN_LOOKS; i++) {
+        if (anything_queued(worker))
+            return true;
+        cpu_relax();
+    }
+    return false;
 }
 
 /* Polls for a while before parking, if that has paid lately; whether something came. */
@@ -170,14 +212,16 @@ static bool spin(struct nxi_worker *worker)
     int64_t limit = spin_limit(worker);
     if (limit == 0)
         return false;
-    nx_time end = nxi_time_add(nxi_clock(), limit);
+    nx_time end = 0, now;
     do {
-        if (nxi_poll_drivers(worker) > 0 || anything_queued(worker) || nxi_expire(worker) > 0) {
+        if (nxi_poll_drivers(worker) > 0 || watch_memory(worker) || nxi_expire(worker) > 0) {
             spin_learn(worker, true);
             return true;
         }
-        cpu_relax();
-    } while (nxi_clock() < end);
+        now = nxi_clock();
+        if (end == 0) /* most spins end at their first look, without a clock */
+            end = nxi_time_add(now, limit);
+    } while (now < end);
     spin_learn(worker, false);
     return false;
 }
@@ -231,7 +275,7 @@ static void sleep_now(struct nxi_worker *worker)
     retract(worker);
     disarm(worker, worker->driver_count, waiter);
     if (learn)
-        spin_learn(worker, nxi_clock() - start < SPIN_DEFAULT_NS);
+        wait_learn(worker, nxi_clock() - start < SPIN_SOON_NS);
     nxi_dispatch(worker, worker->completions, count);
     for (uint32_t i = 0; worker->driver_count > 1 && i < worker->driver_count; i++)
         if (i != waiter)
@@ -257,6 +301,7 @@ static void plan_decay(struct nxi_worker *worker)
 void nxi_idle_init(struct nxi_worker *worker)
 {
     nxi_timer_init(&worker->decay_timer, decay_stacks);
+    worker->spin_backoff = 1;
 }
 
 static void park(struct nxi_worker *worker)

@@ -5,11 +5,16 @@
  * task->joiner and sets JOINER (release). The task's end sets DONE (acq_rel). Both are RMWs on ctl: either the end
  * sees JOINER, and wakes the joiner, or setting JOINER returns DONE, and there is nothing to wait for. A joiner that
  * gives up clears JOINER and CLAIMED by compare-and-swap unless DONE is set; if it is, the wake is on its way.
+ *
+ * Where workers share nothing (worker->sole) and joiner and task are at home on the same one, the task can't end while
+ * the joiner runs: CLAIMED and JOINER are set in one step, and task->joiner is written after it, by the thread that
+ * will read it.
  */
 #include "choice.h"
 
-/* Claims the task for joining: 0, or why not. */
-static int claim(struct nxi_task *task, uint64_t *inout_ctl)
+/* Claims the task for joining: 0, or why not. bits: CLAIMED, and JOINER where that may be set at once unless it has
+ * ended. */
+static inline int claim_as(struct nxi_task *task, uint64_t *inout_ctl, uint64_t bits)
 {
     uint64_t seen = atomic_load_explicit(&task->ctl, memory_order_acquire);
     do {
@@ -19,10 +24,17 @@ static int claim(struct nxi_task *task, uint64_t *inout_ctl)
             return -EINVAL;
         if (seen & NXI_CTL_CLAIMED)
             return -EBUSY;
-    } while (!atomic_compare_exchange_weak_explicit(&task->ctl, &seen, seen | NXI_CTL_CLAIMED, memory_order_acq_rel,
+        if (seen & NXI_CTL_DONE)
+            bits = NXI_CTL_CLAIMED;
+    } while (!atomic_compare_exchange_weak_explicit(&task->ctl, &seen, seen | bits, memory_order_acq_rel,
                                                     memory_order_acquire));
-    *inout_ctl = seen | NXI_CTL_CLAIMED;
+    *inout_ctl = seen | bits;
     return 0;
+}
+
+static int claim(struct nxi_task *task, uint64_t *inout_ctl)
+{
+    return claim_as(task, inout_ctl, NXI_CTL_CLAIMED);
 }
 
 /* Undoes claim and JOINER; false if the task has ended meanwhile. */
@@ -48,22 +60,44 @@ static int take_result(struct nxi_task *task, uint64_t ctl, intptr_t *ret_result
     }
     if (ret_result)
         *ret_result = task->result;
-    nxi_task_retire(task);
+    nxi_task_retire_ended(task, ctl);
     return 0;
 }
 
-/* Waits for the end of a task that is claimed. */
-static int wait_for_end(struct nxi_worker *worker, struct nxi_task *task, nx_time deadline)
+/* A child that has not started goes next, in its parent's place: so a tree of tasks is walked depth first, with few
+ * stacks, all warm. If it has started, or is elsewhere, the scheduler does not find it. */
+static void run_first(struct nxi_worker *worker, struct nxi_task *task)
+{
+    if (NXI_HAS(worker->sched_ops, take) && !worker->stolen &&
+        worker->sched_ops->take(worker->sched, worker->index, &task->ready))
+        worker->stolen = &task->ready;
+}
+
+/* A cancel has come just then, and the parent did not park: the child goes back to where thieves can see it. */
+static void run_later(struct nxi_worker *worker, struct nxi_task *task)
+{
+    if (worker->stolen != &task->ready)
+        return;
+    worker->stolen = NULL;
+    nxi_enqueue(worker, task, NX_REASON_SPAWN);
+}
+
+/* Waits for the end of a task that is claimed. registered: JOINER is set, and it is at home here. */
+static int wait_for_end(struct nxi_worker *worker, struct nxi_task *task, nx_time deadline, bool registered)
 {
     struct nxi_waiter waiter;
     nxi_waiter_init(&waiter, worker);
     nxi_waiter_note(&waiter, "join", NXI_OBJECT_TASK, (uint64_t)nxi_task_id(task));
     task->joiner = &waiter;
-    if (atomic_fetch_or_explicit(&task->ctl, NXI_CTL_JOINER, memory_order_acq_rel) & NXI_CTL_DONE) {
+    if (!registered && atomic_fetch_or_explicit(&task->ctl, NXI_CTL_JOINER, memory_order_acq_rel) & NXI_CTL_DONE) {
         nxi_waiter_forget(&waiter);
         return 0;
     }
+    if (worker)
+        run_first(worker, task);
     int error = nxi_waiter_wait(&waiter, deadline, true);
+    if (error < 0 && worker)
+        run_later(waiter.worker, task);
     if (error < 0 && unclaim(task)) {
         nxi_waiter_forget(&waiter);
         return error;
@@ -140,11 +174,16 @@ int nx_join(nx_task id, intptr_t *ret_result, nx_time deadline)
         return -ESRCH;
     if (worker && task == worker->current)
         return -EDEADLK;
-    int error = claim(task, &ctl);
+    bool beside = worker && worker->sole && atomic_load_explicit(&task->worker, memory_order_relaxed) == worker &&
+                  deadline != NX_POLL && !nxi_task_cancelled(worker->current);
+    int error = claim_as(task, &ctl, beside ? NXI_CTL_CLAIMED | NXI_CTL_JOINER : NXI_CTL_CLAIMED);
     if (error < 0)
         return error;
     if (!(ctl & NXI_CTL_DONE)) {
-        error = worker && nxi_task_cancelled(worker->current) ? -ECANCELED : deadline == NX_POLL ? -EAGAIN : 0;
+        error = beside                                          ? 0
+                : worker && nxi_task_cancelled(worker->current) ? -ECANCELED
+                : deadline == NX_POLL                           ? -EAGAIN
+                                                                : 0;
         if (error < 0) {
             bool undone = unclaim(task);
             if (worker)
@@ -152,7 +191,7 @@ int nx_join(nx_task id, intptr_t *ret_result, nx_time deadline)
             if (undone)
                 return error;
         } else {
-            error = wait_for_end(worker, task, deadline);
+            error = wait_for_end(worker, task, deadline, beside);
             if (error < 0)
                 return error;
         }

@@ -87,7 +87,7 @@ int64_t nx_latest_wait(nx_latest *latest, int64_t seen_version, void *ret_elem, 
     } else if (latest->closed) {
         result = -EPIPE;
     } else {
-        const struct nxi_chan_place place = {&latest->lock, &latest->receivers, "latest", latest};
+        const struct nxi_chan_place place = {&latest->lock, NULL, &latest->receivers, "latest", latest};
         return nxi_chan_wait(&place, worker, ret_elem, deadline);
     }
     nxi_unlock(&latest->lock);

@@ -11,7 +11,7 @@ noinst_LTLIBRARIES += libnexus/libnexus-core.la
 libnexus_libnexus_core_la_CPPFLAGS = $(AM_CPPFLAGS) -DNXI_PLUGIN_DIR=\"$(plugindir)\" -DNXI_VERSION=\"$(VERSION)\"
 libnexus_libnexus_core_la_LIBADD =
 nodist_libnexus_libnexus_core_la_SOURCES = libnexus/builtin.c
-libnexus_libnexus_core_la_SOURCES = libnexus/abi.c libnexus/accept.c libnexus/addr.c libnexus/blocking.c libnexus/blocking.h libnexus/broadcast.c libnexus/chan.c \
+libnexus_libnexus_core_la_SOURCES = libnexus/abi.c libnexus/accept.c libnexus/addr.c libnexus/blocking.c libnexus/blocking.h libnexus/sleeper.h libnexus/broadcast.c libnexus/chan.c \
 	libnexus/chan.h libnexus/cases.c libnexus/cases.h libnexus/choice.c libnexus/choice.h libnexus/cond.c libnexus/config.c libnexus/config.h \
 	libnexus/connect.c libnexus/copy.c libnexus/core.h libnexus/cpus.c libnexus/cpus.h libnexus/dir.c libnexus/dump.c libnexus/dump.h \
 	libnexus/env.c libnexus/env.h libnexus/error.c libnexus/event.c libnexus/fiber.c libnexus/fiber.h libnexus/file.c libnexus/file.h libnexus/file_emulate.c \

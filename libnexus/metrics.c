@@ -81,8 +81,7 @@ static struct nx_worker_metrics of_worker(struct nxi_worker *worker)
     int32_t live = (int32_t)(atomic_load_explicit(&worker->live, memory_order_relaxed) -
                              atomic_load_explicit(&worker->moved_out, memory_order_relaxed));
     metrics.tasks_live = live > 0 ? (uint64_t)live : 0;
-    metrics.stacks_cached =
-        not_negative((uint64_t)atomic_load_explicit(&worker->stacks.cached_count, memory_order_relaxed));
+    metrics.stacks_cached = not_negative((uint64_t)nxi_stack_cached_count(&worker->stacks));
     metrics.stacks_made = (uint64_t)atomic_load_explicit(&worker->stacks.made_count, memory_order_relaxed);
     return metrics;
 }

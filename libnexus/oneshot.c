@@ -74,7 +74,7 @@ int nx_oneshot_recv(nx_oneshot *oneshot, void *ret_elem, nx_time deadline)
     } else if (oneshot->state == TAKEN || oneshot->closed) {
         error = -EPIPE;
     } else {
-        const struct nxi_chan_place place = {&oneshot->lock, &oneshot->receivers, "oneshot", oneshot};
+        const struct nxi_chan_place place = {&oneshot->lock, NULL, &oneshot->receivers, "oneshot", oneshot};
         return (int)nxi_chan_wait(&place, worker, ret_elem, deadline);
     }
     nxi_unlock(&oneshot->lock);

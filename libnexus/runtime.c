@@ -346,6 +346,7 @@ int nx_runtime_create(const nx_runtime_options *options, nx_runtime **ret_runtim
     memset(runtime, 0, sizeof(*runtime));
     init_locks(runtime);
     nxi_fork_watch();
+    nxi_barrier_everywhere(); /* registers for it: that takes milliseconds once there are threads */
     int result = nxi_setup_open(runtime, &known, error, error_size);
     if (result == 0)
         result = nxi_pools_open(runtime);

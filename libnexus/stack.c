@@ -53,9 +53,7 @@
 #define MADV_GUARD_INSTALL 102
 #endif
 
-#define MAGIC UINT64_C(0x6b63617473786e21)    /* "!nxstack" */
-#define TRIPWIRE UINT64_C(0x6572697770697274) /* "tripwire" */
-#define LINE 64
+#define LINE NXI_STACK_LINE
 #define LINE_WORDS (LINE / sizeof(uint64_t))
 #define COLOURS 16
 #define SLAB_BYTES ((size_t)4 << 20)
@@ -66,10 +64,6 @@
 /* What may lie below the stack pointer a parking task reports: its switch, a scheduler plugin's 1 KiB, our own
  * frames. */
 #define PARKING_MARGIN ((size_t)2048)
-
-#define FLAG_DEEP 1u        /* pages below the topmost one are resident, left by an earlier life */
-#define FLAG_PARKED_DEEP 2u /* in this life */
-#define FLAG_GUARDED 4u
 
 _Static_assert(sizeof(struct nxi_stack) == LINE, "the control block is one cache line");
 
@@ -103,7 +97,7 @@ static struct {
     _Atomic(struct nxi_slab *) slabs;
 } depot = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static size_t page_size = 4096;
+size_t nxi_stack_page_size = 4096; /* written before the first stack is */
 static _Atomic int guards = NXI_GUARDS_NONE;
 static _Atomic size_t mprotect_left; /* each costs two mappings */
 static _Atomic(void (*)(const char *)) warn_callback;
@@ -134,13 +128,13 @@ static bool guard_works(void)
     uint64_t value = 1;
     bool works = false;
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    char *page = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *page = mmap(NULL, nxi_stack_page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-    if (fd >= 0 && page != MAP_FAILED && madvise(page, page_size, MADV_GUARD_INSTALL) == 0)
+    if (fd >= 0 && page != MAP_FAILED && madvise(page, nxi_stack_page_size, MADV_GUARD_INSTALL) == 0)
         works = write(fd, page, sizeof(value)) == -1 && errno == EFAULT &&
                 write(fd, &value, sizeof(value)) == (ssize_t)sizeof(value);
     if (page != MAP_FAILED)
-        munmap(page, page_size);
+        munmap(page, nxi_stack_page_size);
     if (fd >= 0)
         close(fd);
     return works;
@@ -165,7 +159,7 @@ static void init(void)
     long size = sysconf(_SC_PAGESIZE);
 
     if (size > 0)
-        page_size = (size_t)size;
+        nxi_stack_page_size = (size_t)size;
 #ifdef STACK_VALGRIND
     on_valgrind = RUNNING_ON_VALGRIND;
 #endif
@@ -206,8 +200,8 @@ static unsigned class_of(size_t size)
 {
     size_t size_min = NXI_STACK_SIZE_MIN;
 
-    if (size < 4 * page_size) /* 64 KiB pages: guard, frames, and some to spare */
-        size = 4 * page_size;
+    if (size < 4 * nxi_stack_page_size) /* 64 KiB pages: guard, frames, and some to spare */
+        size = 4 * nxi_stack_page_size;
     if (size <= size_min)
         return 0;
     return (unsigned)(64 - __builtin_clzll((unsigned long long)(size - 1) / size_min));
@@ -219,7 +213,7 @@ static size_t class_guard_bytes(unsigned size_class)
 
     if (bytes > GUARD_BYTES_MAX)
         bytes = GUARD_BYTES_MAX;
-    return bytes < page_size ? page_size : bytes & ~(page_size - 1);
+    return bytes < nxi_stack_page_size ? nxi_stack_page_size : bytes & ~(nxi_stack_page_size - 1);
 }
 
 /* Without the division: this is in every put. */
@@ -239,13 +233,7 @@ static unsigned colour_of(const struct nxi_stack *stack)
 
 static uintptr_t top_page(const struct nxi_stack *stack)
 {
-    return (uintptr_t)stack & ~(uintptr_t)(page_size - 1);
-}
-
-/* As far below the top for every colour, and coloured too: else all of them would share a set of the L1 cache. */
-static uint64_t *tripwire_of(const struct nxi_stack *stack)
-{
-    return (uint64_t *)(top_page(stack) + (COLOURS - 1 - colour_of(stack)) * LINE);
+    return (uintptr_t)stack & ~(uintptr_t)(nxi_stack_page_size - 1);
 }
 
 /*
@@ -321,12 +309,21 @@ static enum slot_state install_guard(char *address, size_t size)
     return SLOT_BARE;
 }
 
+static bool is_watched(void)
+{
+#ifdef STACK_ASAN
+    return true;
+#else
+    return on_valgrind;
+#endif
+}
+
 static void set_tripwire(struct nxi_stack *stack)
 {
-    uint64_t *wire = tripwire_of(stack);
+    uint64_t *wire = nxi_stack_tripwire(stack);
 
     for (size_t i = 0; i < LINE_WORDS; i++)
-        wire[i] = TRIPWIRE;
+        wire[i] = NXI_STACK_TRIPWIRE;
 }
 
 static struct nxi_stack *fresh_stack(unsigned size_class)
@@ -354,11 +351,13 @@ static struct nxi_stack *fresh_stack(unsigned size_class)
     memset(stack, 0, sizeof(*stack));
     stack->low = slot + slab->guard_size;
     stack->slab = slab;
-    stack->magic = MAGIC;
+    stack->magic = NXI_STACK_MAGIC;
     stack->index = index;
     stack->size_class = (uint8_t)size_class;
     if (atomic_load(&slab->slots[index].state) != SLOT_BARE)
-        stack->flags = FLAG_GUARDED;
+        stack->flags = NXI_STACK_GUARDED;
+    if (is_watched())
+        stack->flags |= NXI_STACK_WATCHED;
     set_tripwire(stack);
     return stack;
 }
@@ -372,7 +371,7 @@ static void list_push(struct nxi_stack_list *list, struct nxi_stack *stack)
     stack->next = list->head;
     list->head = stack;
     list->count++;
-    if (stack->flags & FLAG_DEEP)
+    if (stack->flags & NXI_STACK_DEEP)
         list->deep_count++;
 }
 
@@ -382,7 +381,7 @@ static struct nxi_stack *list_pop(struct nxi_stack_list *list)
 
     list->head = stack->next;
     list->count--;
-    if (stack->flags & FLAG_DEEP)
+    if (stack->flags & NXI_STACK_DEEP)
         list->deep_count--;
     return stack;
 }
@@ -442,7 +441,7 @@ static inline void add_to(_Atomic int64_t *counter, int64_t more)
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more, memory_order_relaxed);
 }
 
-static struct nxi_stack *get_slow(struct nxi_stack_cache *cache, unsigned size_class)
+static struct nxi_stack *refill(struct nxi_stack_cache *cache, unsigned size_class)
 {
     struct nxi_stack_list *hot = &cache->classes[size_class].hot;
     struct nxi_stack_list *full = &cache->classes[size_class].full;
@@ -453,18 +452,24 @@ static struct nxi_stack *get_slow(struct nxi_stack_cache *cache, unsigned size_c
         return list_pop(hot);
     }
     if (from_depot(size_class, hot)) {
-        add_to(&cache->cached_count, hot->count);
+        add_to(&cache->listed_count, hot->count);
         return list_pop(hot);
     }
     struct nxi_stack *stack = fresh_stack(size_class);
     if (stack != NULL) {
         add_to(&cache->made_count, 1);
-        add_to(&cache->cached_count, 1); /* get takes it off again */
+        add_to(&cache->listed_count, 1); /* get takes it off again */
     }
     return stack;
 }
 
-struct nxi_stack *nxi_stack_get(struct nxi_stack_cache *cache, size_t size)
+static void set_alarm(struct nxi_stack *stack)
+{
+    stack->alarm = stack->flags & NXI_STACK_DEEP ? UINTPTR_MAX : top_page(stack);
+}
+
+/* The spare one is of another size, or there is none; or the size is none of ours. */
+struct nxi_stack *nxi_stack_get_slow(struct nxi_stack_cache *cache, size_t size)
 {
     unsigned size_class;
     struct nxi_stack *stack;
@@ -472,15 +477,20 @@ struct nxi_stack *nxi_stack_get(struct nxi_stack_cache *cache, size_t size)
     if (size > NXI_STACK_SIZE_MAX)
         return NULL;
     size_class = class_of(size);
+    stack = nxi_stack_spare(cache);
+    if (stack != NULL && stack->size_class == size_class) {
+        atomic_store_explicit(&cache->spare, NULL, memory_order_relaxed);
+        return stack;
+    }
     if (cache->classes[size_class].hot.head != NULL)
         stack = list_pop(&cache->classes[size_class].hot);
     else
-        stack = get_slow(cache, size_class);
+        stack = refill(cache, size_class);
     if (stack == NULL)
         return NULL;
-    stack->alarm = stack->flags & FLAG_DEEP ? UINTPTR_MAX : top_page(stack);
-    cache->live_count++;
-    add_to(&cache->cached_count, -1);
+    set_alarm(stack);
+    cache->taken_count++;
+    add_to(&cache->listed_count, -1);
 #ifdef STACK_ASAN
     /* what only a parked task holds on to is not a leak */
     __lsan_register_root_region(stack->low, (size_t)((char *)stack - stack->low));
@@ -507,27 +517,23 @@ __attribute__((noinline, cold)) static void tell_valgrind(const struct nxi_stack
     (void)stack;
 }
 
-/* The task's frames were not unwound, so their poison is still there. */
-__attribute__((no_sanitize("address"))) static bool tripwire_intact(const struct nxi_stack *stack)
+/* The task's frames were not unwound, so their poison is still there. Only notes what it sees: whoever asks may stand
+ * on the tripwire. An untouched lowest page is not read: that would cost a page fault. */
+__attribute__((no_sanitize("address"))) bool nxi_stack_overflowed_slow(struct nxi_stack *stack)
 {
-    const uint64_t *wire = tripwire_of(stack);
-    uint64_t difference = 0;
-
-#pragma GCC unroll 8
-    for (size_t i = 0; i < LINE_WORDS; i++)
-        difference |= wire[i] ^ TRIPWIRE;
-    return difference == 0;
-}
-
-/* An untouched lowest page is not read: that would cost a page fault. */
-__attribute__((no_sanitize("address"))) bool nxi_stack_overflowed(const struct nxi_stack *stack)
-{
+    const uint64_t *wire = nxi_stack_tripwire(stack);
     const uint64_t *canary = (const uint64_t *)stack->low;
-    uint64_t damage = 0;
+    uint64_t damage = 0, difference = 0;
 
+    if (stack->magic != NXI_STACK_MAGIC)
+        die_overwritten();
     if (__builtin_expect(on_valgrind, 0))
         tell_valgrind(stack);
-    if ((stack->flags & (FLAG_GUARDED | FLAG_PARKED_DEEP)) == FLAG_GUARDED && tripwire_intact(stack))
+    for (size_t i = 0; i < LINE_WORDS; i++)
+        difference |= wire[i] ^ NXI_STACK_TRIPWIRE;
+    if (difference != 0)
+        stack->flags |= NXI_STACK_TRIPPED;
+    if ((stack->flags & (NXI_STACK_GUARDED | NXI_STACK_PARKED_DEEP | NXI_STACK_TRIPPED)) == NXI_STACK_GUARDED)
         return false;
     for (size_t i = 0; i < LINE_WORDS; i++)
         damage |= canary[i];
@@ -546,30 +552,63 @@ static inline void forget_poison(struct nxi_stack *stack)
         tell_valgrind(stack);
 }
 
-void nxi_stack_put(struct nxi_stack_cache *cache, struct nxi_stack *stack)
+/* A life is over: what it found out about the stack is what the next one is told. */
+static void begin_anew(struct nxi_stack *stack)
+{
+    if (stack->flags & NXI_STACK_TRIPPED)
+        set_tripwire(stack);
+    if (stack->flags & (NXI_STACK_TRIPPED | NXI_STACK_PARKED_DEEP)) {
+        stack->flags &= (uint8_t) ~(NXI_STACK_TRIPPED | NXI_STACK_PARKED_DEEP);
+        stack->flags |= NXI_STACK_DEEP;
+    }
+}
+
+void nxi_stack_again_slow(struct nxi_stack *stack)
+{
+    /* whoever stands on the tripwire leaves it alone; then the next task that parks is no worse off for it */
+    if ((uintptr_t)__builtin_frame_address(0) - PARKING_MARGIN / 4 < (uintptr_t)nxi_stack_tripwire(stack) + LINE)
+        return;
+    begin_anew(stack);
+    set_alarm(stack);
+}
+
+static void put_on_list(struct nxi_stack_cache *cache, struct nxi_stack *stack)
 {
     unsigned size_class = stack->size_class;
-    struct nxi_stack_list *hot;
+    struct nxi_stack_list *hot = &cache->classes[size_class].hot;
 
-    if (__builtin_expect(stack->magic != MAGIC, 0))
-        die_overwritten();
     forget_poison(stack);
-    hot = &cache->classes[size_class].hot;
-    if (__builtin_expect(!tripwire_intact(stack), 0)) {
-        set_tripwire(stack);
-        stack->flags |= FLAG_DEEP;
-    }
-    if (__builtin_expect(stack->flags & FLAG_PARKED_DEEP, 0))
-        stack->flags = (uint8_t)((stack->flags & ~FLAG_PARKED_DEEP) | FLAG_DEEP);
-    cache->live_count--;
-    add_to(&cache->cached_count, 1);
+    cache->taken_count--;
+    add_to(&cache->listed_count, 1);
     list_push(hot, stack);
     if (hot->count >= class_batch(size_class)) {
-        add_to(&cache->cached_count, -(int64_t)cache->classes[size_class].full.count);
+        add_to(&cache->listed_count, -(int64_t)cache->classes[size_class].full.count);
         to_depot(size_class, &cache->classes[size_class].full);
         cache->classes[size_class].full = *hot;
         *hot = (struct nxi_stack_list){0};
     }
+}
+
+static void list_spare(struct nxi_stack_cache *cache)
+{
+    struct nxi_stack *spare = nxi_stack_spare(cache);
+
+    atomic_store_explicit(&cache->spare, NULL, memory_order_relaxed);
+    if (spare != NULL)
+        put_on_list(cache, spare);
+}
+
+/* The last one put is the first one taken, and only clean ones are spare: an older spare one goes to its list first. */
+void nxi_stack_put_slow(struct nxi_stack_cache *cache, struct nxi_stack *stack)
+{
+    if (stack->magic != NXI_STACK_MAGIC)
+        die_overwritten();
+    list_spare(cache);
+    begin_anew(stack);
+    if (stack->flags == NXI_STACK_CLEAN)
+        atomic_store_explicit(&cache->spare, stack, memory_order_relaxed);
+    else
+        put_on_list(cache, stack);
 }
 
 /*
@@ -579,10 +618,10 @@ void nxi_stack_put(struct nxi_stack_cache *cache, struct nxi_stack *stack)
 /* EINVAL: the memory is locked, and stays. */
 static void trim(struct nxi_stack *stack, uintptr_t end)
 {
-    end &= ~(uintptr_t)(page_size - 1);
+    end &= ~(uintptr_t)(nxi_stack_page_size - 1);
     if (end > (uintptr_t)stack->low)
         madvise(stack->low, end - (uintptr_t)stack->low, MADV_DONTNEED);
-    stack->flags &= (uint8_t)~FLAG_DEEP;
+    stack->flags &= (uint8_t)~NXI_STACK_DEEP;
 }
 
 void nxi_stack_parking_slow(struct nxi_stack *stack, void *sp)
@@ -594,29 +633,30 @@ void nxi_stack_parking_slow(struct nxi_stack *stack, void *sp)
         nxi_overflow_found(nxi_stack_size(stack));
     if (here >= (uintptr_t)stack->low && here < lowest)
         lowest = here;
-    if (stack->flags & FLAG_DEEP)
+    if (stack->flags & NXI_STACK_DEEP)
         trim(stack, lowest - PARKING_MARGIN);
     stack->alarm = top_page(stack);
     if ((uintptr_t)sp < stack->alarm) {
-        stack->flags |= FLAG_PARKED_DEEP;
+        stack->flags |= NXI_STACK_PARKED_DEEP;
         stack->alarm = (uintptr_t)stack->low; /* nothing more to learn in this life but an overflow */
     }
 }
 
 void nxi_stack_cache_drain(struct nxi_stack_cache *cache)
 {
+    list_spare(cache);
     for (unsigned i = 0; i < NXI_STACK_CLASSES; i++) {
         to_depot(i, &cache->classes[i].full);
         to_depot(i, &cache->classes[i].hot);
     }
-    atomic_store_explicit(&cache->cached_count, 0, memory_order_relaxed);
+    atomic_store_explicit(&cache->listed_count, 0, memory_order_relaxed);
 }
 
 /* Returns how many system calls are left of `calls`. */
 static unsigned trim_list(struct nxi_stack_list *list, unsigned calls)
 {
     for (struct nxi_stack *stack = list->head; stack != NULL && list->deep_count > 0 && calls > 0; stack = stack->next)
-        if (stack->flags & FLAG_DEEP) {
+        if (stack->flags & NXI_STACK_DEEP) {
             trim(stack, top_page(stack));
             list->deep_count--;
             calls--;
@@ -667,6 +707,7 @@ bool nxi_stack_decay(struct nxi_stack_cache *cache)
     unsigned calls = DECAY_CALLS;
     bool more = false;
 
+    list_spare(cache);
     for (unsigned i = 0; i < NXI_STACK_CLASSES; i++) {
         calls = trim_list(&cache->classes[i].hot, calls);
         calls = trim_list(&cache->classes[i].full, calls);
@@ -686,7 +727,7 @@ bool nxi_stack_decay(struct nxi_stack_cache *cache)
     }
     /* Last, so that what goes to the depot now stays there until the next time: another worker may want it. */
     for (unsigned i = 0; i < NXI_STACK_CLASSES; i++) {
-        add_to(&cache->cached_count, -(int64_t)cache->classes[i].full.count);
+        add_to(&cache->listed_count, -(int64_t)cache->classes[i].full.count);
         to_depot(i, &cache->classes[i].full);
     }
     return more || atomic_load(&depot.count) > 0;
@@ -723,7 +764,7 @@ first_written(const char *wire, const char *from, const char *to)
     for (const char *at = from; at < to; at += sizeof(uint64_t)) {
         uint64_t word = *(const volatile uint64_t *)at;
 
-        if (word != 0 && !(word == TRIPWIRE && at >= wire && at < wire + LINE))
+        if (word != 0 && !(word == NXI_STACK_TRIPWIRE && at >= wire && at < wire + LINE))
             return at;
     }
     return NULL;
@@ -737,21 +778,21 @@ size_t nxi_stack_high_water(const struct nxi_stack *stack)
 size_t nxi_stack_high_water_at(const struct nxi_stack *control, const void *address)
 {
     const char *top = address;
-    const char *page = (const char *)((uintptr_t)address & ~(uintptr_t)(page_size - 1));
+    const char *page = (const char *)((uintptr_t)address & ~(uintptr_t)(nxi_stack_page_size - 1));
     const char *wire = page + (COLOURS - 1 - colour_of(control)) * LINE;
     unsigned char resident[256];
 
-    if (control->magic != MAGIC || control->low >= top)
+    if (control->magic != NXI_STACK_MAGIC || control->low >= top)
         return 0;
     for (char *at = control->low; at < top;) {
-        size_t pages = ((size_t)(top - at) + page_size - 1) / page_size;
+        size_t pages = ((size_t)(top - at) + nxi_stack_page_size - 1) / nxi_stack_page_size;
 
         if (pages > sizeof(resident))
             pages = sizeof(resident);
-        if (mincore(at, pages * page_size, resident) != 0)
+        if (mincore(at, pages * nxi_stack_page_size, resident) != 0)
             return 0;
-        for (size_t i = 0; i < pages; i++, at += page_size) {
-            const char *end = at + page_size < top ? at + page_size : top;
+        for (size_t i = 0; i < pages; i++, at += nxi_stack_page_size) {
+            const char *end = at + nxi_stack_page_size < top ? at + nxi_stack_page_size : top;
             const char *found = resident[i] & 1 ? first_written(wire, at, end) : NULL;
 
             if (found != NULL)

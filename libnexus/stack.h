@@ -7,6 +7,16 @@
  *
  * The control block sits at the top of its own slot, frames start right below it: a task that sleeps in a shallow call
  * keeps one page. Neither get of a warm stack nor put makes a system call or takes a lock. doc/design/stacks.md.
+ *
+ * The fast path, inline: the cache has a place for one spare stack, the last one put, whatever its size. A stack whose
+ * flags are NXI_STACK_CLEAN (guarded, never deep in this life or an earlier one) goes there and comes back from there
+ * by a load, two comparisons and a store. What is special about a stack, a sanitizer or valgrind watching it included,
+ * is a flag, so one comparison finds it out; it takes the slow path in stack.c. In the life of a task:
+ *
+ *     nxi_stack_get          when it first runs
+ *     nxi_stack_parking      each time it parks
+ *     nxi_stack_overflowed   when it has ended: the one look at the tripwire, which the put then relies on
+ *     nxi_stack_put          on another stack; or nxi_stack_again on this one, if the next task goes on with it at once
  */
 #ifndef NXI_STACK_H
 #define NXI_STACK_H
@@ -21,6 +31,18 @@
 #define NXI_STACK_CLASSES 13
 
 struct nxi_slab;
+
+/* struct nxi_stack.flags; NXI_STACK_CLEAN is what the fast path is for. */
+#define NXI_STACK_DEEP 1u        /* pages below the topmost one are resident, left by an earlier life */
+#define NXI_STACK_PARKED_DEEP 2u /* in this life */
+#define NXI_STACK_GUARDED 4u
+#define NXI_STACK_TRIPPED 8u  /* the tripwire is damaged: it ran deep in this life */
+#define NXI_STACK_WATCHED 16u /* by AddressSanitizer or valgrind, which are told of each get and put */
+#define NXI_STACK_CLEAN NXI_STACK_GUARDED
+
+#define NXI_STACK_MAGIC UINT64_C(0x6b63617473786e21)    /* "!nxstack" */
+#define NXI_STACK_TRIPWIRE UINT64_C(0x6572697770697274) /* "tripwire" */
+#define NXI_STACK_LINE 64
 
 /* One cache line. Its owner is whoever has the stack; `next` is the owner's while it is in use. */
 struct nxi_stack {
@@ -46,13 +68,14 @@ struct nxi_stack_list {
 
 /* One per worker, zeroed to begin with. `full` is what went cold; it goes to the depot as one batch. */
 struct nxi_stack_cache {
+    _Atomic(struct nxi_stack *) spare; /* the hottest one; atomic for metrics, which only look whether there is one */
     struct {
         struct nxi_stack_list hot;
         struct nxi_stack_list full;
     } classes[NXI_STACK_CLASSES];
-    int64_t live_count; /* gets less puts; the sum over all caches is the number of stacks in use */
+    int64_t taken_count; /* out of the lists: in use, or spare */
     /* For metrics: the owner's to write, anybody's to read. */
-    _Atomic int64_t cached_count;
+    _Atomic int64_t listed_count;
     _Atomic int64_t made_count; /* fresh ones: from no cache and no depot */
 };
 
@@ -73,17 +96,86 @@ enum nxi_stack_guards nxi_stacks_guards(void);
 /* For tests: from now on new stacks are guarded so, at most mprotect_max of them by mprotect. */
 void nxi_stacks_set_guards(enum nxi_stack_guards guards, size_t mprotect_max);
 
+static inline struct nxi_stack *nxi_stack_spare(const struct nxi_stack_cache *cache)
+{
+    return atomic_load_explicit(&cache->spare, memory_order_relaxed);
+}
+
+/* Gets less puts; the sum over all caches is the number of stacks in use. The owner's to ask. */
+static inline int64_t nxi_stack_live_count(const struct nxi_stack_cache *cache)
+{
+    return cache->taken_count - (nxi_stack_spare(cache) != NULL);
+}
+
+/* How many are in the cache, at about this time. Any thread. */
+static inline int64_t nxi_stack_cached_count(const struct nxi_stack_cache *cache)
+{
+    return atomic_load_explicit(&cache->listed_count, memory_order_relaxed) + (nxi_stack_spare(cache) != NULL);
+}
+
+struct nxi_stack *nxi_stack_get_slow(struct nxi_stack_cache *cache, size_t size);
+void nxi_stack_put_slow(struct nxi_stack_cache *cache, struct nxi_stack *stack);
+bool nxi_stack_overflowed_slow(struct nxi_stack *stack);
+void nxi_stack_again_slow(struct nxi_stack *stack);
+
 /* A stack of at least size bytes, the guard and the control block included: sizes are rounded up to a power of two
  * from NXI_STACK_SIZE_MIN on. NULL: out of memory, or size > NXI_STACK_SIZE_MAX. */
-struct nxi_stack *nxi_stack_get(struct nxi_stack_cache *cache, size_t size);
+static inline struct nxi_stack *nxi_stack_get(struct nxi_stack_cache *cache, size_t size)
+{
+    struct nxi_stack *spare = nxi_stack_spare(cache);
 
-/* Gives a stack back to the cache of whoever ran it last. Called on another stack. Aborts when the control block was
- * overwritten: then a neighbour has overflowed, and no memory can be trusted. */
-void nxi_stack_put(struct nxi_stack_cache *cache, struct nxi_stack *stack);
+    if (__builtin_expect(spare != NULL && NXI_STACK_SIZE_MIN << spare->size_class == size, 1)) {
+        atomic_store_explicit(&cache->spare, NULL, memory_order_relaxed);
+        return spare;
+    }
+    return nxi_stack_get_slow(cache, size);
+}
 
-/* Whether the canary at the low end is damaged: the task has used all of its stack or stepped over the guard. Ask when
- * a task has ended, before the put. */
-bool nxi_stack_overflowed(const struct nxi_stack *stack);
+/* Gives a stack back to the cache of whoever ran it last, after nxi_stack_overflowed(). Called on another stack. Aborts
+ * when the control block was overwritten: then a neighbour has overflowed, and no memory can be trusted. */
+static inline void nxi_stack_put(struct nxi_stack_cache *cache, struct nxi_stack *stack)
+{
+    if (__builtin_expect(
+            stack->magic == NXI_STACK_MAGIC && stack->flags == NXI_STACK_CLEAN && nxi_stack_spare(cache) == NULL, 1))
+        atomic_store_explicit(&cache->spare, stack, memory_order_relaxed);
+    else
+        nxi_stack_put_slow(cache, stack);
+}
+
+/* Called on the stack of a task that has ended, near its top and after nxi_stack_overflowed(), when the next task goes
+ * on with it: as a put and a get. */
+static inline void nxi_stack_again(struct nxi_stack *stack)
+{
+    if (__builtin_expect(stack->flags != NXI_STACK_CLEAN, 0))
+        nxi_stack_again_slow(stack);
+}
+
+extern size_t nxi_stack_page_size;
+
+/* 64 bytes as far below the top of every stack, near the low end of its topmost page, and so as coloured as the tops:
+ * else all tripwires would share a set of the L1 cache. */
+static inline uint64_t *nxi_stack_tripwire(const struct nxi_stack *stack)
+{
+    return (uint64_t *)((uintptr_t)stack - (nxi_stack_page_size - 16 * NXI_STACK_LINE));
+}
+
+static inline bool nxi_stack_tripwire_intact(const struct nxi_stack *stack)
+{
+    const uint64_t *wire = nxi_stack_tripwire(stack);
+
+    return ((wire[0] ^ NXI_STACK_TRIPWIRE) | (wire[1] ^ NXI_STACK_TRIPWIRE) | (wire[2] ^ NXI_STACK_TRIPWIRE) |
+            (wire[3] ^ NXI_STACK_TRIPWIRE) | (wire[4] ^ NXI_STACK_TRIPWIRE) | (wire[5] ^ NXI_STACK_TRIPWIRE) |
+            (wire[6] ^ NXI_STACK_TRIPWIRE) | (wire[7] ^ NXI_STACK_TRIPWIRE)) == 0;
+}
+
+/* Whether the canary at the low end is damaged: the task has used all of its stack or stepped over the guard. Ask once,
+ * when a task has ended. A guarded stack that never ran deep can't have, and is not looked at. */
+static inline bool nxi_stack_overflowed(struct nxi_stack *stack)
+{
+    if (__builtin_expect(stack->flags == NXI_STACK_CLEAN && nxi_stack_tripwire_intact(stack), 1))
+        return false;
+    return nxi_stack_overflowed_slow(stack);
+}
 
 /* The size of the class that a stack of this size comes from. size: at most NXI_STACK_SIZE_MAX. */
 static inline size_t nxi_stack_round(size_t size)
@@ -120,6 +212,18 @@ static inline void nxi_stack_parking(struct nxi_stack *stack, void *sp)
 {
     if (__builtin_expect((uintptr_t)sp < stack->alarm, 0))
         nxi_stack_parking_slow(stack, sp);
+}
+
+/* That nxi_stack_parking() would do nothing, told without a look at the stack's own line: as long as the alarm is where
+ * most stacks have it, see nxi_stack_alarm_usual(). Pages are at least 4 KiB. */
+static inline bool nxi_stack_shallow(const struct nxi_stack *stack, const void *sp)
+{
+    return (uintptr_t)sp >= ((uintptr_t)stack & ~(uintptr_t)4095);
+}
+
+static inline bool nxi_stack_alarm_usual(const struct nxi_stack *stack)
+{
+    return stack->alarm <= ((uintptr_t)stack & ~(uintptr_t)4095);
 }
 
 /* Everything to the depot, for other workers: at worker exit. The live counters stay. */

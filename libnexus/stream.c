@@ -141,13 +141,15 @@ static void note(struct nxi_stream_op *op, const struct nx_completion *completio
         op->base.op.data = completion->flags & NX_COMPLETION_LOANED ? completion->data : NULL;
 }
 
-static void op_done(struct nxi_worker *worker, struct nxi_op *base, const struct nx_completion *completion)
+void nxi_stream_done(struct nxi_worker *worker, struct nxi_op *base, const struct nx_completion *completion)
 {
     struct nxi_stream_op *op = nxi_container(base, struct nxi_stream_op, base);
     struct nx_stream *stream = op->stream;
     note(op, completion);
     if (completion->flags & NX_COMPLETION_MORE)
         return;
+    if (NXI_LIKELY(op->waiter.worker == worker)) /* where its registers are: others run before it does */
+        __builtin_prefetch(op->waiter.task->fiber.sp);
     unlink_op(op);
     op->closed = stream->closing;
     if (stream->closing && !stream->ops)
@@ -178,10 +180,9 @@ void nxi_stream_hold(nx_stream *stream, bool *inout_held)
     *inout_held = true;
 }
 
-void nxi_stream_release(nx_stream *stream, bool held)
+void nxi_stream_unreference(nx_stream *stream)
 {
-    if (NXI_UNLIKELY(held))
-        unreference(stream);
+    unreference(stream);
 }
 
 /* The deadline has passed with nothing done: a deadline in the past means to try once, and the driver may not have
@@ -193,15 +194,29 @@ static NXI_NOINLINE int64_t try_last(struct nx_stream *stream, struct nxi_stream
     return result == -EAGAIN ? -ETIMEDOUT : result;
 }
 
-static NXI_NOINLINE int64_t run_waiting(struct nxi_worker *worker, struct nx_stream *stream, struct nxi_stream_op *op,
-                                        nx_time deadline, bool *inout_held)
+/* As nxi_waiter_wait. Nearly always there is no deadline, and the first to wake the task is the completion. */
+static inline int wait_for(struct nxi_worker *worker, struct nxi_stream_op *op, nx_time deadline)
+{
+    struct nxi_task *task = op->waiter.task;
+    if (NXI_LIKELY(deadline == NX_FOREVER && !(task->flags & NXI_TASK_LIMITED) && !nxi_task_cancelled(task))) {
+        op->waiter.note.since = worker->turn_time;
+        task->waiting = &op->waiter;
+        nxi_park(worker);
+        if (NXI_LIKELY(atomic_load_explicit(&op->waiter.woken, memory_order_relaxed)))
+            return 0;
+    }
+    return nxi_waiter_wait(&op->waiter, deadline, heeds_cancel(&op->base.op));
+}
+
+int64_t nxi_stream_wait(struct nxi_worker *worker, nx_stream *stream, struct nxi_stream_op *op, nx_time deadline,
+                        bool *inout_held)
 {
     link_op(stream, op);
     nxi_waiter_init(&op->waiter, worker);
     nxi_waiter_note_op(&op->waiter, &op->base.op);
     if (inout_held)
         nxi_stream_hold(stream, inout_held);
-    int reason = nxi_waiter_wait(&op->waiter, deadline, heeds_cancel(&op->base.op));
+    int reason = wait_for(worker, op, deadline);
     if (NXI_LIKELY(reason == 0))
         return settle(op, 0);
     bool held = inout_held && *inout_held;
@@ -232,11 +247,11 @@ static int64_t run_here(struct nxi_worker *worker, struct nx_stream *stream, str
     if (NXI_UNLIKELY(stream->closing)) /* between two operations of one call: what is in flight has been cancelled */
         return -EBADF;
     op.base.op = *what;
-    op.base.done = op_done;
+    op.base.done = nxi_stream_done;
     op.stream = stream;
     op.closed = false;
     if (NXI_LIKELY(nxi_submit(worker, stream->driver, &op.base, &completion) == 0)) {
-        int64_t result = run_waiting(worker, stream, &op, deadline, inout_held);
+        int64_t result = nxi_stream_wait(worker, stream, &op, deadline, inout_held);
         hand_back(what, &op);
         return result;
     }
@@ -330,7 +345,7 @@ static void post_there(struct nxi_worker *worker, struct nxi_worker *owner, stru
 static NXI_NOINLINE int64_t run_there(struct nxi_worker *worker, struct nxi_worker *owner, struct nx_stream *stream,
                                       struct nx_op *what, nx_time deadline, bool *ret_retry)
 {
-    struct nxi_stream_op op = {.base = {.op = *what, .done = op_done}, .stream = stream};
+    struct nxi_stream_op op = {.base = {.op = *what, .done = nxi_stream_done}, .stream = stream};
     nx_time until = heeds_cancel(what) ? nxi_deadline(worker, deadline) : deadline;
     bool try_once = until != NX_FOREVER && (until == NX_POLL || until <= nx_now());
     if (try_once) /* the owner answers at once: its answer is waited for, or nothing would ever be tried */
@@ -430,7 +445,7 @@ static int start_here(struct nxi_worker *worker, struct nxi_stream_op *op, struc
 int nxi_stream_start(nx_stream *stream, struct nxi_stream_op *op, const struct nx_op *what, struct nxi_choice *choice)
 {
     struct nxi_worker *worker = nxi_self();
-    *op = (struct nxi_stream_op){.base = {.op = *what, .done = op_done}, .stream = stream};
+    *op = (struct nxi_stream_op){.base = {.op = *what, .done = nxi_stream_done}, .stream = stream};
     op->base.op.handle = stream->handle;
     for (;;) { /* ends: either somebody owns it, or we do */
         struct nxi_worker *owner = owner_of(stream);

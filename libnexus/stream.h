@@ -6,6 +6,7 @@
 #define NXI_STREAM_H
 
 #include "core.h"
+#include <errno.h>
 #include <nexus/net.h>
 
 enum nxi_direction { NXI_READ_SIDE, NXI_WRITE_SIDE };
@@ -57,7 +58,13 @@ int64_t nxi_stream_try(nx_stream *stream, struct nx_op *what);
 /* Another task may close a stream as soon as nothing of the caller's is in flight; its memory stays while it is held.
  * Before each park, then, unless nxi_stream_run has done it. */
 void nxi_stream_hold(nx_stream *stream, bool *inout_held);
-void nxi_stream_release(nx_stream *stream, bool held);
+void nxi_stream_unreference(nx_stream *stream);
+
+static inline void nxi_stream_release(nx_stream *stream, bool held)
+{
+    if (NXI_UNLIKELY(held))
+        nxi_stream_unreference(stream);
+}
 
 /*
  * An operation in flight beside others of the same task, which holds the stream. Start: 1: it has completed; 0: when it
@@ -80,5 +87,62 @@ ssize_t nxi_stream_read_now(nx_stream *stream, void *buf, size_t len);
 /* kept.c: whether bytes have been read and are kept: then a read doesn't wait. */
 bool nxi_stream_kept(const nx_stream *stream);
 void nxi_kept_free(nx_stream *stream); /* with the stream itself */
+
+/* ---- the usual call ---- */
+
+/* The rest of an operation that this worker's driver has accepted: to its result. inout_held: nxi_stream_run's. */
+int64_t nxi_stream_wait(struct nxi_worker *worker, nx_stream *stream, struct nxi_stream_op *op, nx_time deadline,
+                        bool *inout_held);
+void nxi_stream_done(struct nxi_worker *worker, struct nxi_op *op, const struct nx_completion *completion);
+
+#define NXI_STREAM_UNUSUAL INT64_MIN
+#define NXI_QUICK_MAX ((size_t)1 << 30)
+
+/* This worker's stream, with nothing kept, left over, closing or cancelled, and a deadline that is not NX_POLL. */
+static inline bool nxi_stream_is_usual(const struct nxi_worker *worker, const nx_stream *stream,
+                                       enum nxi_direction side, const void *data, size_t len, nx_time deadline)
+{
+    if (!worker || !stream || !data || len - 1 >= NXI_QUICK_MAX || deadline == NX_POLL)
+        return false;
+    if (atomic_load_explicit(&stream->owner, memory_order_relaxed) != worker || stream->closing)
+        return false;
+    return !(atomic_load_explicit(&worker->current->ctl, memory_order_acquire) & NXI_CTL_CANCEL) &&
+           atomic_load_explicit(&stream->stash[side], memory_order_relaxed) == 0 &&
+           (side == NXI_WRITE_SIDE || !atomic_load_explicit(&stream->kept, memory_order_relaxed));
+}
+
+/*
+ * What nearly every nx_read and nx_write is, in one piece. NXI_STREAM_UNUSUAL: it is something else, nothing has been
+ * done, and the long way finds out what. What was done at once is charged for, unless it is a part of a write: the
+ * caller goes on with that.
+ */
+static inline __attribute__((always_inline)) int64_t
+nxi_stream_quick(nx_stream *stream, enum nxi_direction side, void *data, size_t len, nx_time deadline, bool *inout_held)
+{
+    const uint16_t code = side == NXI_READ_SIDE ? NX_OP_READ : NX_OP_WRITE;
+    struct nxi_worker *worker = nxi_in_task();
+    struct nxi_stream_op op;
+    struct nx_completion completion;
+    if (NXI_UNLIKELY(!nxi_stream_is_usual(worker, stream, side, data, len, deadline)))
+        return NXI_STREAM_UNUSUAL;
+    op.base.op = (struct nx_op){.handle = stream->handle, .code = code, .len = (uint32_t)len, .data = data};
+    op.base.done = nxi_stream_done;
+    op.stream = stream;
+    op.closed = false;
+    const struct nxi_driver *driver = &worker->drivers[stream->driver];
+    int result = driver->ops->submit(driver->ctx, &op.base.op, &completion);
+    if (NXI_UNLIKELY(result == -EAGAIN)) /* no room: the long way makes some */
+        return NXI_STREAM_UNUSUAL;
+    nxi_count(&worker->counters.ops[code], 1);
+    if (result == 0) {
+        worker->in_flight++;
+        return nxi_stream_wait(worker, stream, &op, deadline, inout_held);
+    }
+    nxi_count(&worker->counters.ops_inline, 1);
+    int64_t moved = result < 0 ? result : completion.result;
+    if (!inout_held || moved <= 0 || (size_t)moved == len) /* else the caller does, who needs the stream afterwards */
+        nxi_charge(worker);
+    return moved;
+}
 
 #endif

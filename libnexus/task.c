@@ -10,7 +10,8 @@
  *    task counts as live even if it has ended (worker->ended is raised by whoever comes last), so the runtime can't be
  *    destroyed under a poster.
  *  - A header is given back by whoever of these two comes last: the one that gives the id up (RETIRE), and the home
- *    worker clearing QUEUED. Both are RMWs on ctl, so exactly one of them sees the other's bit.
+ *    worker clearing QUEUED. Both are RMWs on ctl, so exactly one of them sees the other's bit. Who has seen DONE
+ *    without QUEUED (acquire) gives it back at once if it has no cold part: nobody sets QUEUED on an ended task.
  *  - A migratable task may be taken over by a thief at the moment its old home handles the node. The thief writes
  *    task->worker and then does an RMW on state; the old home does an RMW on state and then reads task->worker:
  *    whichever comes second sees the other. Either the old home sees the new one and forwards the node, or the task,
@@ -58,6 +59,14 @@ static void give_back(struct nxi_task *task)
     nxi_slot_give(task);
 }
 
+void nxi_task_retire_ended(struct nxi_task *task, uint64_t ctl)
+{
+    if (NXI_LIKELY(!(ctl & NXI_CTL_QUEUED) && !task->cold)) /* RETIRE comes before the name goes */
+        give_back(task);
+    else
+        nxi_task_retire(task);
+}
+
 void nxi_task_retire(struct nxi_task *task)
 {
     uint64_t old = atomic_fetch_or_explicit(&task->ctl, NXI_CTL_RETIRE, memory_order_acq_rel);
@@ -94,11 +103,11 @@ void nxi_task_end(struct nxi_worker *worker, struct nxi_task *task, uint32_t ctl
     if (child)
         nxi_scope_child_ended(task, ctl & NXI_CTL_PANICKED);
     else if (joiner)
-        nxi_waiter_wake(joiner, NX_REASON_UNBLOCK);
+        nxi_waiter_wake(joiner, NX_REASON_RETURN);
     else if (ctl & NXI_CTL_PANICKED && (old & (NXI_CTL_DETACHED | NXI_CTL_SERVED)) == NXI_CTL_DETACHED)
         nxi_panic_unjoined(task);
     else if (old & NXI_CTL_DETACHED)
-        nxi_task_retire(task);
+        nxi_task_retire_ended(task, old);
 }
 
 /* ---- the node: start and cancel from elsewhere ---- */
@@ -286,30 +295,49 @@ static int count_spawned(struct nx_runtime *runtime, struct nxi_worker *from)
     return -ESHUTDOWN;
 }
 
-nx_task nxi_spawn_in(struct nx_scope *scope, struct nx_runtime *runtime, const nx_task_options *options, nx_task_fn fn,
-                     void *arg, void *site, uint32_t ctl)
+/* What spawn itself knows of a header from the free list, whose node.run is node_arrived and whose cold is NULL. */
+static inline void fill(struct nxi_task *task, nx_task_fn fn, void *arg, void *site, uint8_t flags, uint32_t stack_size)
 {
-    struct nxi_worker *from = nxi_self();
-    if (from && from->runtime != runtime)
-        from = NULL;
-    struct plan plan;
-    int error = read_options(runtime, options, &plan);
-    if (error < 0 || !fn || (plan.arg_size > 0 && !arg))
-        return -EINVAL;
-    struct nxi_task *task = nxi_slot_take(nxi_self());
-    if (!task)
-        return -ENOMEM;
     task->fn = fn;
     task->arg = arg;
     task->stack = NULL;
     task->spawn_site = site;
-    task->flags = plan.flags;
+    task->flags = flags;
     task->pins = 0;
+    task->stack_size = stack_size;
     task->node.run = node_arrived;
-    task->stack_size = plan.stack_size;
-    task->ready.priority = plan.priority;
-    task->ready.stealable = !(plan.flags & NXI_TASK_PINNED);
+    task->ready.stealable = !(flags & NXI_TASK_PINNED);
     memset(task->ready.sched, 0, sizeof(task->ready.sched));
+}
+
+/* The header is complete: its id, and off it goes. */
+static nx_task send_off(struct nx_scope *scope, struct nx_runtime *runtime, struct nxi_task *task,
+                        struct nxi_worker *from, uint32_t choice, uint32_t ctl)
+{
+    bool local = choice == NX_WORKER_INJECT || runtime->workers[choice] == from;
+    uint64_t generation = atomic_load_explicit(&task->ctl, memory_order_relaxed);
+    /* Seen by who looks the id up, which they have only from us. */
+    atomic_store_explicit(&task->ctl, generation | ctl | (local && !scope ? 0 : NXI_CTL_QUEUED), memory_order_release);
+    nx_task id = nxi_task_id(task);
+    if (NXI_UNLIKELY(scope != NULL))
+        nxi_scope_enter(scope, task); /* from now on siblings may cancel it */
+    place(runtime, task, from, choice, scope != NULL);
+    return id;
+}
+
+nx_task nxi_spawn_in(struct nx_scope *scope, struct nx_runtime *runtime, const nx_task_options *options, nx_task_fn fn,
+                     void *arg, void *site, uint32_t ctl)
+{
+    struct nxi_worker *self = nxi_self(), *from = self && self->runtime == runtime ? self : NULL;
+    struct plan plan;
+    int error = read_options(runtime, options, &plan);
+    if (error < 0 || !fn || (plan.arg_size > 0 && !arg))
+        return -EINVAL;
+    struct nxi_task *task = nxi_slot_take(self);
+    if (!task)
+        return -ENOMEM;
+    fill(task, fn, arg, site, plan.flags, (uint32_t)plan.stack_size);
+    task->ready.priority = plan.priority;
     error = fill_cold(task, &plan, scope != NULL);
     if (error == 0)
         error = count_spawned(runtime, from);
@@ -319,15 +347,36 @@ nx_task nxi_spawn_in(struct nx_scope *scope, struct nx_runtime *runtime, const n
     }
     if (plan.arg_size > 0)
         copy_arg(task, arg, plan.arg_size);
-    uint32_t choice = select_worker(runtime, task, from, &plan);
-    bool local = choice == NX_WORKER_INJECT || runtime->workers[choice] == from;
+    return send_off(scope, runtime, task, from, select_worker(runtime, task, from, &plan), ctl);
+}
+
+/* The same without options, by a task. */
+static inline nx_task spawn_plain(struct nxi_worker *worker, nx_task_fn fn, void *arg, void *site, uint32_t ctl)
+{
+    struct nx_runtime *runtime = worker->runtime;
+    if (!fn)
+        return -EINVAL;
+    struct nxi_task *task = nxi_slot_take(worker);
+    if (!task)
+        return -ENOMEM;
+    fill(task, fn, arg, site, 0, (uint32_t)runtime->stack_size);
+    task->ready.priority = NX_PRIO_NORMAL;
+    count_spawned(runtime, worker);
+    uint32_t choice = worker->sched_ops->select(worker->sched, &task->ready, worker->index, 0, NULL);
+    if (NXI_UNLIKELY(choice != worker->index)) {
+        choice = choice < runtime->worker_count || choice == NX_WORKER_INJECT ? choice : 0;
+        return send_off(NULL, runtime, task, worker, choice, ctl);
+    }
     uint64_t generation = atomic_load_explicit(&task->ctl, memory_order_relaxed);
-    /* Seen by who looks the id up, which they have only from us. */
-    atomic_store_explicit(&task->ctl, generation | ctl | (local && !scope ? 0 : NXI_CTL_QUEUED), memory_order_release);
-    nx_task id = nxi_task_id(task);
-    if (NXI_UNLIKELY(scope != NULL))
-        nxi_scope_enter(scope, task); /* from now on siblings may cancel it */
-    place(runtime, task, from, choice, scope != NULL);
+    if (ctl != 0)
+        atomic_store_explicit(&task->ctl, generation | ctl, memory_order_release);
+    nx_task id = (nx_task)(generation | task->slot); /* as nxi_task_id: a free header has no bits in ctl */
+    task->ready.home = choice;
+    atomic_store_explicit(&task->worker, worker, memory_order_relaxed);
+    atomic_store_explicit(&task->state, NXI_NEW, memory_order_release);
+    uint32_t live = atomic_load_explicit(&worker->live, memory_order_relaxed);
+    atomic_store_explicit(&worker->live, live + 1, memory_order_relaxed);
+    nxi_enqueue(worker, task, NX_REASON_SPAWN);
     return id;
 }
 
@@ -341,7 +390,7 @@ nx_task nx_spawn(nx_task_fn fn, void *arg)
 {
     NXI_ENTRY(-ENOSYS);
     struct nxi_worker *worker = nxi_in_task();
-    return worker ? nxi_spawn(worker->runtime, NULL, fn, arg, __builtin_return_address(0), 0) : nxi_no_task();
+    return worker ? spawn_plain(worker, fn, arg, __builtin_return_address(0), 0) : nxi_no_task();
 }
 
 nx_task nx_spawn_with(const nx_task_options *options, nx_task_fn fn, void *arg)
@@ -365,7 +414,7 @@ int nx_go(nx_task_fn fn, void *arg)
     struct nxi_worker *worker = nxi_in_task();
     if (!worker)
         return nxi_no_task();
-    nx_task id = nxi_spawn(worker->runtime, NULL, fn, arg, __builtin_return_address(0), NXI_CTL_DETACHED);
+    nx_task id = spawn_plain(worker, fn, arg, __builtin_return_address(0), NXI_CTL_DETACHED);
     return id < 0 ? (int)id : 0;
 }
 

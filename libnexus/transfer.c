@@ -45,9 +45,8 @@ static NXI_NOINLINE ssize_t read_kept(nx_stream *stream, void *buf, size_t len)
     return result;
 }
 
-ssize_t nx_read(nx_stream *stream, void *buf, size_t len, nx_time deadline)
+static NXI_NOINLINE ssize_t read_anyway(nx_stream *stream, void *buf, size_t len, nx_time deadline)
 {
-    NXI_ENTRY(-ENOSYS);
     int error = nxi_stream_check(stream, buf, len);
     if (error == 0 && NXI_UNLIKELY(nxi_stream_kept(stream))) {
         ssize_t result = read_kept(stream, buf, len);
@@ -60,6 +59,13 @@ ssize_t nx_read(nx_stream *stream, void *buf, size_t len, nx_time deadline)
         return error;
     struct nx_op op = {.code = NX_OP_READ, .data = buf, .len = nxi_clamp(len)};
     return (ssize_t)nxi_stream_run(stream, &op, deadline, NULL);
+}
+
+ssize_t nx_read(nx_stream *stream, void *buf, size_t len, nx_time deadline)
+{
+    NXI_ENTRY(-ENOSYS);
+    int64_t result = nxi_stream_quick(stream, NXI_READ_SIDE, buf, len, deadline, NULL);
+    return NXI_LIKELY(result != NXI_STREAM_UNUSUAL) ? (ssize_t)result : read_anyway(stream, buf, len, deadline);
 }
 
 ssize_t nxi_stream_read_now(nx_stream *stream, void *buf, size_t len)
@@ -81,27 +87,11 @@ void nxi_charge_between(nx_stream *stream, bool last, bool *inout_held)
     nxi_charge(nxi_self());
 }
 
-/* Repeats one operation until all is moved. */
-static ssize_t move_all(nx_stream *stream, uint16_t code, enum nxi_direction direction, char *data, size_t len,
-                        nx_time deadline, uint16_t flags)
+/* Repeats one operation until all is moved; total is already. The stream is released if it is held. */
+static NXI_NOINLINE ssize_t move_rest(nx_stream *stream, uint16_t code, enum nxi_direction direction, char *data,
+                                      size_t len, nx_time deadline, uint16_t flags, size_t total, bool held)
 {
-    size_t total = 0;
-    bool held = false;
-    ssize_t result = 0;
-    int error = nxi_stream_check(stream, data, len);
-    if (error == 0 && direction == NXI_READ_SIDE && NXI_UNLIKELY(nxi_stream_kept(stream))) {
-        nxi_stream_hold(stream, &held);
-        result = read_kept(stream, data, len);
-        total = result > 0 ? (size_t)result : 0;
-        error = result < 0 ? (int)result : 0;
-    }
-    if (error == 0 && total < len)
-        error = nxi_take_stash(stream, direction);
-    if (error < 0) {
-        result = nxi_cut_short(stream, direction, total, error);
-        nxi_stream_release(stream, held);
-        return result;
-    }
+    ssize_t result = (ssize_t)total;
     while (total < len && result >= 0) {
         struct nx_op op = {.code = code, .flags = flags, .data = data + total, .len = nxi_clamp(len - total)};
         int64_t moved = nxi_stream_run(stream, &op, deadline, &held);
@@ -121,16 +111,51 @@ static ssize_t move_all(nx_stream *stream, uint16_t code, enum nxi_direction dir
     return result;
 }
 
+/* All of it, from the beginning. */
+static NXI_NOINLINE ssize_t move_all(nx_stream *stream, uint16_t code, enum nxi_direction direction, char *data,
+                                     size_t len, nx_time deadline, uint16_t flags)
+{
+    size_t total = 0;
+    bool held = false;
+    ssize_t result = 0;
+    int error = nxi_stream_check(stream, data, len);
+    if (error == 0 && direction == NXI_READ_SIDE && NXI_UNLIKELY(nxi_stream_kept(stream))) {
+        nxi_stream_hold(stream, &held);
+        result = read_kept(stream, data, len);
+        total = result > 0 ? (size_t)result : 0;
+        error = result < 0 ? (int)result : 0;
+    }
+    if (error == 0 && total < len)
+        error = nxi_take_stash(stream, direction);
+    if (error < 0) {
+        result = nxi_cut_short(stream, direction, total, error);
+        nxi_stream_release(stream, held);
+        return result;
+    }
+    return move_rest(stream, code, direction, data, len, deadline, flags, total, held);
+}
+
 ssize_t nx_read_exact(nx_stream *stream, void *buf, size_t len, nx_time deadline)
 {
     NXI_ENTRY(-ENOSYS);
     return move_all(stream, NX_OP_READ, NXI_READ_SIDE, buf, len, deadline, 0);
 }
 
+/* The first operation nearly always moves all. */
 ssize_t nx_write(nx_stream *stream, const void *buf, size_t len, nx_time deadline)
 {
     NXI_ENTRY(-ENOSYS);
-    return move_all(stream, NX_OP_WRITE, NXI_WRITE_SIDE, (char *)(uintptr_t)buf, len, deadline, 0);
+    char *data = (char *)(uintptr_t)buf;
+    bool held = false;
+    int64_t moved = nxi_stream_quick(stream, NXI_WRITE_SIDE, data, len, deadline, &held);
+    if (NXI_UNLIKELY(moved == NXI_STREAM_UNUSUAL))
+        return move_all(stream, NX_OP_WRITE, NXI_WRITE_SIDE, data, len, deadline, 0);
+    if (NXI_LIKELY(moved <= 0 || (size_t)moved == len)) {
+        nxi_stream_release(stream, held);
+        return (ssize_t)moved;
+    }
+    nxi_charge_between(stream, false, &held);
+    return move_rest(stream, NX_OP_WRITE, NXI_WRITE_SIDE, data, len, deadline, 0, (size_t)moved, held);
 }
 
 static bool copies_nothing(const nx_stream *stream)

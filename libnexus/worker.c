@@ -109,23 +109,58 @@ static void starved_again(struct nxi_timer *timer)
         starved_next(worker);
 }
 
-static void task_main(void *arg);
+static struct nxi_fiber *task_main(void *arg);
+
+/*
+ * While a task runs, worker->next may have the one other task that is ready, if the scheduler has none. Where workers
+ * share nothing (worker->sole) that is what the scheduler would give out next, whatever its policy, so it is spared an
+ * enqueue and a dequeue: that is a spawn and a join, a ping-pong, two tasks that yield. A second ready task sends both
+ * to the scheduler, in the order in which they came. The loop never finds the place taken: whoever goes back to it
+ * has looked for a task in vain, or empties it because the turn is over. So idle.c need not know.
+ */
+static void give_to_scheduler(struct nxi_worker *worker, struct nxi_task *task, uint32_t reason)
+{
+    if (worker->sched_ops->enqueue(worker->sched, worker->index, &task->ready, reason) == NX_WAKE_ANY)
+        nxi_wake_one(worker->runtime);
+}
+
+static void empty_next(struct nxi_worker *worker)
+{
+    struct nxi_task *task = worker->next;
+    if (task) {
+        worker->next = NULL;
+        give_to_scheduler(worker, task, worker->next_reason);
+    }
+}
+
+static NXI_NOINLINE struct nxi_task *turn_is_over(struct nxi_worker *worker)
+{
+    empty_next(worker);
+    return NULL;
+}
 
 static bool give_stack(struct nxi_worker *worker, struct nxi_task *task)
 {
-    struct nxi_stack *stack = nxi_stack_get(&worker->stacks, task->stack_size);
-    if (!stack)
+    task->stack = nxi_stack_get(&worker->stacks, task->stack_size);
+    if (!task->stack)
         return false;
-    task->stack = stack;
-    nxi_fiber_make(&task->fiber, nxi_stack_low(stack), nxi_stack_top(stack), task_main, task);
+    if (NXI_UNLIKELY(!nxi_stack_alarm_usual(task->stack)))
+        task->flags |= NXI_TASK_DEEP;
     return true;
 }
 
 /* The next task of this turn, or NULL: none is ready, or the turn is over. It may not have a stack yet. */
-static struct nxi_task *pick(struct nxi_worker *worker)
+static inline struct nxi_task *pick(struct nxi_worker *worker)
 {
-    if (worker->turn <= 0)
-        return NULL;
+    if (NXI_UNLIKELY(worker->turn <= 0))
+        return turn_is_over(worker);
+    struct nxi_task *task = worker->next;
+    if (task) {
+        worker->next = NULL;
+        atomic_store_explicit(&worker->counters.ready, 0, memory_order_relaxed);
+        worker->turn--;
+        return task;
+    }
     struct nx_ready *ready = worker->stolen;
     if (NXI_LIKELY(!ready))
         ready = worker->sched_ops->dequeue(worker->sched, worker->index);
@@ -136,7 +171,7 @@ static struct nxi_task *pick(struct nxi_worker *worker)
     }
     one_less_ready(worker);
     worker->turn--;
-    struct nxi_task *task = nxi_task_of(ready);
+    task = nxi_task_of(ready);
     if (NXI_UNLIKELY(atomic_load_explicit(&task->worker, memory_order_relaxed) != worker))
         adopt(worker, task);
     assert(state_of(task) == NXI_NEW || state_of(task) == NXI_READY);
@@ -144,17 +179,17 @@ static struct nxi_task *pick(struct nxi_worker *worker)
 }
 
 /* The same, ready to be switched to. */
-static struct nxi_task *pick_runnable(struct nxi_worker *worker)
+static inline struct nxi_task *pick_runnable(struct nxi_worker *worker)
 {
     struct nxi_task *task;
-    while ((task = pick(worker)) && !task->stack && !give_stack(worker, task))
+    while ((task = pick(worker)) && NXI_UNLIKELY(!task->stack) && !give_stack(worker, task))
         starve(worker, task);
     return task;
 }
 
 /* ---- switching ---- */
 
-static void arrive(struct nxi_worker *worker)
+static inline void arrive(struct nxi_worker *worker)
 {
     void (*after)(struct nxi_worker *, void *) = worker->after;
     if (after) {
@@ -163,31 +198,70 @@ static void arrive(struct nxi_worker *worker)
     }
 }
 
-/* The context that continues when the current one stops: the task's, or with NULL the loop's. */
+/* The task has the cpu from now on. */
+static inline void account(struct nxi_worker *worker, struct nxi_task *next)
+{
+    worker->credit = NXI_TASK_CREDIT;
+    nxi_count(&worker->counters.switches, 1);
+    atomic_store_explicit(&next->state, NXI_RUNNING, memory_order_relaxed);
+}
+
+/* Stops the current context, which is `from`, and continues the task, or with NULL the loop. */
+static inline void switch_to(struct nxi_worker *worker, struct nxi_fiber *from, struct nxi_task *next)
+{
+    worker->current = next;
+    if (NXI_UNLIKELY(!next)) {
+        nxi_fiber_switch(from, &worker->loop);
+        return;
+    }
+    bool starts = state_of(next) == NXI_NEW;
+    account(worker, next);
+    if (starts)
+        nxi_fiber_enter_new(from, &next->fiber, nxi_stack_low(next->stack), nxi_stack_top(next->stack), task_main,
+                            next);
+    else
+        nxi_fiber_switch(from, &next->fiber);
+}
+
+/* For who does not come back: the context to go on with, with a frame. */
 static struct nxi_fiber *target(struct nxi_worker *worker, struct nxi_task *next)
 {
     worker->current = next;
     if (!next)
         return &worker->loop;
-    worker->credit = NXI_TASK_CREDIT;
-    nxi_count(&worker->counters.switches, 1);
-    atomic_store_explicit(&next->state, NXI_RUNNING, memory_order_relaxed);
+    if (state_of(next) == NXI_NEW)
+        nxi_fiber_make(&next->fiber, nxi_stack_low(next->stack), nxi_stack_top(next->stack), task_main, next);
+    account(worker, next);
     return &next->fiber;
 }
 
-/* Away from the running task, and back. */
-static void leave(struct nxi_worker *worker, struct nxi_task *task, struct nxi_task *next)
+/* For few tasks: a stack that ran deep earlier, or now, and floating-point control words of its own. */
+static NXI_NOINLINE void leave_slowly(struct nxi_worker *worker, struct nxi_task *task, struct nxi_task *next)
 {
     bool own_fpenv = task->flags & NX_TASK_FPENV;
-    if (NXI_UNLIKELY(own_fpenv)) {
+    nxi_stack_parking(task->stack, __builtin_frame_address(0));
+    if (nxi_stack_alarm_usual(task->stack))
+        task->flags &= (uint8_t)~NXI_TASK_DEEP;
+    if (own_fpenv) {
         nxi_fpenv_get(&task->cold->fpenv);
         nxi_fpenv_set(&nxi_fpenv_default);
     }
-    nxi_stack_parking(task->stack, __builtin_frame_address(0));
-    nxi_fiber_switch(&task->fiber, target(worker, next));
+    switch_to(worker, &task->fiber, next);
     arrive(nxi_self());
-    if (NXI_UNLIKELY(own_fpenv))
+    if (own_fpenv)
         nxi_fpenv_set(&task->cold->fpenv);
+}
+
+/* Away from the running task, and back. */
+static inline void leave(struct nxi_worker *worker, struct nxi_task *task, struct nxi_task *next)
+{
+    if (NXI_UNLIKELY(!nxi_stack_shallow(task->stack, __builtin_frame_address(0)) ||
+                     task->flags & (NX_TASK_FPENV | NXI_TASK_DEEP))) {
+        leave_slowly(worker, task, next);
+        return;
+    }
+    switch_to(worker, &task->fiber, next);
+    arrive(nxi_self());
 }
 
 void nxi_park(struct nxi_worker *worker)
@@ -202,13 +276,81 @@ static void after_yield(struct nxi_worker *worker, void *arg)
     nxi_enqueue(worker, arg, NX_REASON_YIELD);
 }
 
-void nxi_yield(struct nxi_worker *worker)
+/* Where others may take a ready task: it must not be seen before its registers are saved. */
+static NXI_NOINLINE void yield_shared(struct nxi_worker *worker)
 {
     struct nxi_task *task = worker->current;
     struct nxi_task *next = pick_runnable(worker);
     worker->after = after_yield;
     worker->after_arg = task;
     leave(worker, task, next);
+}
+
+/* With no turn left, with nobody else ready, or with two of different priority. */
+static NXI_NOINLINE struct nxi_task *behind_others(struct nxi_worker *worker, struct nxi_task *task)
+{
+    empty_next(worker);
+    nxi_count(&worker->counters.ready, 1);
+    give_to_scheduler(worker, task, NX_REASON_YIELD);
+    return pick_runnable(worker);
+}
+
+/*
+ * Through the scheduler. If it has no other task left then it has this one alone: that is taken back to worker->next,
+ * so that two tasks that yield to each other need the scheduler once.
+ */
+static inline struct nxi_task *rotate(struct nxi_worker *worker, struct nxi_task *task)
+{
+    const struct nx_sched_ops *ops = worker->sched_ops;
+    ops->enqueue(worker->sched, worker->index, &task->ready, NX_REASON_YIELD);
+    struct nx_ready *ready = ops->dequeue(worker->sched, worker->index);
+    if (NXI_UNLIKELY(!ready))
+        return NULL;
+    worker->turn--;
+    struct nxi_task *next = nxi_task_of(ready);
+    if (nxi_counted(&worker->counters.ready) == 1 && next != task &&
+        (ready = ops->dequeue(worker->sched, worker->index)) != NULL) {
+        worker->next = nxi_task_of(ready);
+        worker->next_reason = NX_REASON_YIELD;
+    }
+    if (NXI_UNLIKELY(!next->stack) && !give_stack(worker, next)) {
+        starve(worker, next);
+        next = pick_runnable(worker);
+    }
+    return next;
+}
+
+/*
+ * Where they may not it is enqueued at once, behind the others. With one other task that is ready the two change
+ * places; counters.ready stays as it is.
+ */
+static inline void yield_sole(struct nxi_worker *worker)
+{
+    struct nxi_task *task = worker->current, *next = worker->next;
+    atomic_store_explicit(&task->state, NXI_READY, memory_order_relaxed);
+    if (NXI_UNLIKELY(worker->turn <= 0)) {
+        next = behind_others(worker, task);
+    } else if (next && next->ready.priority == task->ready.priority && next->stack) {
+        worker->next = task;
+        worker->next_reason = NX_REASON_YIELD;
+        worker->turn--;
+    } else if (next) {
+        next = behind_others(worker, task);
+    } else {
+        next = rotate(worker, task);
+    }
+    if (NXI_UNLIKELY(next == task))
+        account(worker, task);
+    else
+        leave(worker, task, next);
+}
+
+void nxi_yield(struct nxi_worker *worker)
+{
+    if (NXI_LIKELY(worker->sole))
+        yield_sole(worker);
+    else
+        yield_shared(worker);
 }
 
 void nxi_charge(struct nxi_worker *worker)
@@ -234,9 +376,17 @@ void nxi_enqueue(struct nxi_worker *worker, struct nxi_task *task, uint32_t reas
         task->ready.stealable =
             (task->flags & (NX_TASK_MIGRATABLE | NXI_TASK_PINNED)) == NX_TASK_MIGRATABLE && task->pins == 0;
     }
+    if (worker->sole && worker->current) {
+        if (nxi_counted(&worker->counters.ready) == 0) {
+            worker->next = task;
+            worker->next_reason = reason;
+            one_more_ready(worker);
+            return;
+        }
+        empty_next(worker);
+    }
     one_more_ready(worker);
-    if (worker->sched_ops->enqueue(worker->sched, worker->index, &task->ready, reason) == NX_WAKE_ANY)
-        nxi_wake_one(worker->runtime);
+    give_to_scheduler(worker, task, reason);
 }
 
 void nxi_ready(struct nxi_worker *worker, struct nxi_task *task, uint32_t reason)
@@ -281,13 +431,18 @@ static void wind_up(struct nxi_task *task)
 }
 
 /* The current task is over; its stack goes on with the next task if that has none, else it is given back. */
-static struct nxi_task *next_on_this_stack(struct nxi_worker *worker, struct nxi_stack *stack, struct nxi_fiber *fiber)
+static struct nxi_task *next_on_this_stack(struct nxi_worker *worker, struct nxi_stack *stack, struct nxi_fiber *fiber,
+                                           struct nxi_fiber **ret_leave)
 {
     struct nxi_task *next = pick(worker);
     if (next && !next->stack && next->stack_size == nxi_stack_size(stack)) {
+        nxi_stack_again(stack);
+        if (NXI_UNLIKELY(!nxi_stack_alarm_usual(stack)))
+            next->flags |= NXI_TASK_DEEP;
         next->stack = stack;
         next->fiber = *fiber;
-        target(worker, next);
+        worker->current = next;
+        account(worker, next);
         return next;
     }
     if (next && !next->stack && !give_stack(worker, next)) {
@@ -297,11 +452,12 @@ static struct nxi_task *next_on_this_stack(struct nxi_worker *worker, struct nxi
     worker->dead = *fiber;
     worker->after = after_end;
     worker->after_arg = stack;
-    nxi_fiber_leave(&worker->dead, target(worker, next));
+    *ret_leave = target(worker, next);
+    return NULL;
 }
 
-/* Ends the running task and returns the one that continues on its stack; may not return. */
-static struct nxi_task *end_task(struct nxi_task *task, intptr_t result)
+/* Ends the running task and returns the one that continues on its stack. NULL: none, and where to go on instead. */
+static struct nxi_task *end_task(struct nxi_task *task, intptr_t result, struct nxi_fiber **ret_leave)
 {
     wind_up(task);
     task->result = result; /* only now: while it parks, the place is taken */
@@ -313,18 +469,20 @@ static struct nxi_task *end_task(struct nxi_task *task, intptr_t result)
     struct nxi_stack *stack = task->stack;
     struct nxi_fiber fiber = task->fiber;
     nxi_task_end(worker, task, 0);
-    return next_on_this_stack(worker, stack, &fiber);
+    return next_on_this_stack(worker, stack, &fiber, ret_leave);
 }
 
-static void task_main(void *arg)
+static struct nxi_fiber *task_main(void *arg)
 {
     struct nxi_task *task = arg;
+    struct nxi_fiber *leave_to;
     arrive(nxi_self());
-    for (;;) {
+    do {
         if (NXI_UNLIKELY(task->flags & NX_TASK_FPENV))
             nxi_fpenv_set(&task->cold->fpenv);
-        task = end_task(task, task->fn(task->arg));
-    }
+        task = end_task(task, task->fn(task->arg), &leave_to);
+    } while (task);
+    return leave_to;
 }
 
 /* A panic ends the task from somewhere deep in its stack, which can't go on with another one. */
@@ -401,7 +559,7 @@ static bool run_turn(struct nxi_worker *worker)
     if (worker->searching)
         nxi_stop_searching(worker);
     do {
-        nxi_fiber_switch(&worker->loop, target(worker, task));
+        switch_to(worker, &worker->loop, task);
         arrive(worker);
     } while ((task = pick_runnable(worker)));
     return true;
@@ -413,6 +571,8 @@ void nxi_worker_init(struct nxi_worker *worker, struct nx_runtime *runtime, uint
     worker->index = index;
     worker->sched_ops = runtime->sched_ops;
     worker->sched = runtime->sched;
+    worker->sole = !NXI_HAS(runtime->sched_ops, steal) && !NXI_HAS(runtime->sched_ops, inject) &&
+                   !NXI_HAS(runtime->sched_ops, take);
     nxi_timer_init(&worker->starved_timer, starved_again);
     nxi_idle_init(worker);
 }

@@ -1,13 +1,17 @@
 /*
  * work_stealing: workers share what they have too much of.
  *
- * A worker has, per priority, three places for ready tasks (dequeue picks the priority by weight first: shares.h):
+ * A worker has, per priority, four places for ready tasks (dequeue picks the priority by weight first: shares.h):
  *
  *   bound    a private FIFO of tasks that may not leave: started ones, pinned ones. No other thread ever looks at it.
  *   ring     256 stealable tasks, oldest first. The owner pushes at tail; owner and thieves take at head.
  *   newest   one stealable task that was spawned or unblocked last: its data is warm, so it runs next. After three in a
  *            row the others get their turn. It is not hidden from thieves: behind a task that never parks it would wait
- *            for ever (tokio 4323, 4941). They look at it last, since its owner is most often about to take it.
+ *            for ever (tokio 4323, 4941). They look at it last, and take it only when nothing has moved there for a few
+ *            looks, since its owner is most often about to take it.
+ *   returned one bound task whose child has just ended: it goes on in the child's place, up to sixty times in a row.
+ *            With take (a parent that waits for an unstarted child gives its own place to it) trees of tasks are walked
+ *            depth first, on few and warm stacks, while tasks that nobody waits for stay first in, first out.
  *
  * and all workers share, per priority, a queue of what was injected from outside or spilled from a full ring.
  *
@@ -20,19 +24,21 @@
  * What a worker takes from others or from the shared queues is mixed by weight: of a lower priority no more than its
  * share beside what came of the higher ones. Else it would run dry of high tasks and then work off a heap of low ones.
  *
- * The ring (Go's; memory orders)
- *   tail is written by the owner only; head moves by compare-and-swap only, whoever takes. Indices run freely modulo
- *   2^32 and start near the wrap, so that an error there shows in the first second and not in the first month.
- *   push   head.load(acquire) so that a taker's reads of a slot are over before the slot is written again (the taker's
- *          CAS is the release); slot.store(relaxed); tail.store(release) publishes slot and task.
- *   take   head.load(acquire), then tail.load(acquire); copies slots (relaxed: they may be overwritten meanwhile, and
- *          what was read then is thrown away, for the CAS fails); head.CAS(acq_rel). Two CAS cannot both find the same
- *          head, so a slot is given out once, and one found at its old head was not overwritten: the owner writes it
- *          again only after it has seen head move past. All writes to head are releases made after their author saw a
- *          tail at or beyond the new head; so head first, tail second never gives a tail behind head.
- *          A thief that sleeps through exactly 2^32 takes between load and CAS would be fooled: minutes of one thread
- *          standing still at full rate, to the exact count. Go and tokio live with the same bound.
- *   A thief copies into its own ring beyond its own tail, where nobody reads, before the CAS: no room on the stack.
+ * The ring (memory orders)
+ *   A slot is a cell of its own: whoever exchanges the pointer in it for NULL owns the task, be it the owner, a thief, or
+ *   the owner who takes a task from the middle because the running task is about to wait for it (take). head and tail
+ *   only say where to look; both are written by the owner alone, and what others read of them may be old.
+ *   push   slot.store(release): the slot is NULL, for head has only passed slots that were found NULL, and none but the
+ *          owner fills one. tail.store(release) shows it.
+ *   take   head.load(acquire), then tail.load(acquire); of the slots between them, oldest first, load, and what is not
+ *          NULL exchange(acq_rel). However old head and tail were: a pointer that the exchange returns has been given
+ *          out to nobody else. The owner then moves head on (release), past what is NULL.
+ *   look   the same loads. A task that was there before the look began is found, or somebody has taken it: head passes
+ *          no filled slot, tail goes back (after a take from the end) over no filled slot, and head.store is a release
+ *          after the tail that allowed it, so that head first, tail second never gives a tail behind head.
+ *   Indices run freely modulo 2^32 and start near the wrap, so that an error there shows in the first second and not in
+ *   the first month.
+ *   A full ring that is mostly holes is closed up by the owner (ring_close_up), else its older half is spilled.
  *
  * newest moves by exchange(acq_rel) only: whoever gets the pointer owns the task.
  *
@@ -55,9 +61,9 @@
  *   this order: the shared stack, taking, the shared list, then rings. A task moves from the shared queue to a ring,
  *   and each step is visible before the one that hides it: stack emptied (release) after taking was set; taking cleared
  *   (release) after the list was set; list shortened (release) after the ring has it.
- *   Two moves go the other way or between rings, and for a moment the task is in nobody's queue: spilling, of which the
- *   enqueue that spills says NX_WAKE_ANY afterwards, and stealing. Therefore a worker that has stolen owes the others a
- *   look: the core wakes one more when the last searcher finds work.
+ *   Three moves go the other way or between rings, and for a moment the task is in nobody's queue: spilling and closing
+ *   up, of which the enqueue that does it says NX_WAKE_ANY afterwards, and stealing. Therefore a worker that has stolen
+ *   owes the others a look: the core wakes one more when the last searcher finds work.
  */
 #include "shares.h"
 
@@ -65,6 +71,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+#define NOINLINE __attribute__((noinline))
 #define LINE 128u /* two cache lines: neighbours are fetched in pairs */
 
 /* The model test makes these small. */
@@ -77,26 +84,37 @@
 #define RING_HALF (RING_SIZE / 2)
 #define FIRST_INDEX (0u - 3 * RING_SIZE)
 #define NEWEST_STREAK 3u
+#define RETURN_STREAK 60u /* about as long as what comes by the shared queue waits */
+#ifndef SUSPECT_LOOKS
+#define SUSPECT_LOOKS 4u
+#endif
 #define STEAL_PASSES 2u /* rings; then rings and newest */
-#define STEAL_TRIES 4u  /* at one ring */
 
 /* What thieves look at: one line for all priorities. */
 struct lane {
     _Atomic uint32_t head, tail;
     _Atomic(struct nx_ready *) newest;
+    _Atomic uint32_t news; /* how often newest was set */
 };
 
 struct worker {
     /* the owner's */
     _Alignas(LINE) struct shares shares; /* .ready: a bit may stand for a lane that thieves have emptied */
     struct fifo bound[PRIORITIES];
+    struct nx_ready *returned[PRIORITIES]; /* a task whose child has ended: goes on in its place */
     uint64_t random;
+    struct suspect {
+        struct lane *lane; /* NULL: nobody */
+        uint32_t news, looks;
+    } suspect; /* whose newest waits while nothing moves there */
     uint32_t dequeues;
     uint8_t streak[PRIORITIES];     /* uses of newest in a row */
+    uint8_t returns[PRIORITIES];    /* uses of returned in a row */
     uint8_t bound_turn[PRIORITIES]; /* 1: bound goes before the ring */
     /* the owner's and thieves' */
     _Alignas(LINE) struct lane lane[PRIORITIES];
     _Alignas(LINE) _Atomic(struct nx_ready *) slot[PRIORITIES][RING_SIZE];
+    struct nx_ready *moving[RING_SIZE]; /* the owner's, while it closes a ring up */
 };
 
 struct shared {
@@ -174,6 +192,52 @@ static struct nx_ready *shared_list(struct shared *shared)
     return list != NULL ? list : younger;
 }
 
+/* ---- places in the ring ---- */
+
+/* Where it was put last, for take: a guess, since it may have gone on to another ring. Relaxed, as that one's owner
+ * writes it. */
+static inline void set_place(struct nx_ready *ready, uint32_t index)
+{
+    __atomic_store_n(&ready->sched[0], index % RING_SIZE, __ATOMIC_RELAXED);
+}
+
+static inline uint32_t place_of(const struct nx_ready *ready)
+{
+    return (uint32_t)__atomic_load_n(&ready->sched[0], __ATOMIC_RELAXED) % RING_SIZE;
+}
+
+/* The owner: puts it at index, beyond tail. */
+static inline void slot_fill(struct worker *w, uint32_t priority, uint32_t index, struct nx_ready *ready)
+{
+    set_place(ready, index);
+    atomic_store_explicit(&w->slot[priority][index % RING_SIZE], ready, memory_order_release);
+}
+
+static inline int slot_filled(struct worker *w, uint32_t priority, uint32_t index)
+{
+    return atomic_load_explicit(&w->slot[priority][index % RING_SIZE], memory_order_acquire) != NULL;
+}
+
+static inline struct nx_ready *slot_take(struct worker *w, uint32_t priority, uint32_t index)
+{
+    if (!slot_filled(w, priority, index))
+        return NULL;
+    return atomic_exchange_explicit(&w->slot[priority][index % RING_SIZE], NULL, memory_order_acq_rel);
+}
+
+/* The owner: moves head past what thieves and take have emptied. Returns how many places the ring has left. */
+static uint32_t ring_room(struct worker *w, uint32_t priority)
+{
+    struct lane *lane = &w->lane[priority];
+    uint32_t head = atomic_load_explicit(&lane->head, memory_order_relaxed);
+    uint32_t tail = atomic_load_explicit(&lane->tail, memory_order_relaxed);
+
+    while (head != tail && !slot_filled(w, priority, head))
+        head++;
+    atomic_store_explicit(&lane->head, head, memory_order_release);
+    return RING_SIZE - (tail - head);
+}
+
 /* Puts up to limit tasks into the worker's own queue: 1/workers of the shared one, at most half a ring and what there
  * is room for. A ring without room takes one all the same, by way of bound: what is shared may not wait for a ring
  * that is never empty. Returns how many. */
@@ -188,8 +252,7 @@ static uint32_t shared_take(struct nx_sched *sched, struct worker *w, uint32_t p
         return 0;
     ready = shared_list(shared);
     if (ready != NULL) {
-        uint32_t tail = atomic_load_explicit(&lane->tail, memory_order_relaxed);
-        uint32_t room = RING_SIZE - (tail - atomic_load_explicit(&lane->head, memory_order_acquire));
+        uint32_t tail = atomic_load_explicit(&lane->tail, memory_order_relaxed), room = ring_room(w, priority);
 
         count = minimum(shared->list_count, shared->list_count / sched->workers + 1);
         count = minimum(minimum(count, RING_HALF), limit);
@@ -201,8 +264,12 @@ static uint32_t shared_take(struct nx_sched *sched, struct worker *w, uint32_t p
             count = 1;
         } else {
             count = minimum(count, room);
-            for (uint32_t i = 0; i < count; i++, ready = ready->next)
-                atomic_store_explicit(&w->slot[priority][tail++ % RING_SIZE], ready, memory_order_relaxed);
+            for (uint32_t i = 0; i < count; i++) {
+                struct nx_ready *next = ready->next; /* before a thief can have it */
+
+                slot_fill(w, priority, tail++, ready);
+                ready = next;
+            }
             atomic_store_explicit(&lane->tail, tail, memory_order_release);
         }
         shared->list_count -= count;
@@ -230,92 +297,148 @@ static void shared_take_all(struct nx_sched *sched, struct worker *w, uint32_t r
 
 /* ---- the ring ---- */
 
-/* The owner: moves the older half of a full ring to the shared queue, unless thieves have made room meanwhile. */
-static void ring_spill(struct nx_sched *sched, struct worker *w, uint32_t priority, uint32_t head)
+/* The owner, ring full: the older half of the places goes to the shared queue. */
+static void ring_spill(struct nx_sched *sched, struct worker *w, uint32_t priority)
 {
+    struct lane *lane = &w->lane[priority];
+    uint32_t head = atomic_load_explicit(&lane->head, memory_order_relaxed);
     struct nx_ready *top = NULL, *last = NULL;
 
-    if (!atomic_compare_exchange_strong_explicit(&w->lane[priority].head, &head, head + RING_HALF, memory_order_acq_rel,
-                                                 memory_order_acquire)) /* the thief's reads of the slots are over */
-        return;
-    for (uint32_t i = 0; i < RING_HALF; i++) {
-        struct nx_ready *ready = atomic_load_explicit(&w->slot[priority][(head + i) % RING_SIZE], memory_order_relaxed);
+    for (uint32_t i = 0; i < RING_HALF; i++, head++) {
+        struct nx_ready *ready = slot_take(w, priority, head);
 
+        if (ready == NULL)
+            continue;
         last = last != NULL ? last : ready;
         ready->next = top;
         top = ready;
     }
-    shared_push(&sched->shared[priority], top, last);
+    atomic_store_explicit(&lane->head, head, memory_order_release);
+    if (top != NULL)
+        shared_push(&sched->shared[priority], top, last);
+}
+
+/* The owner, ring full of holes: moves the tasks together, in their order. */
+static void ring_close_up(struct worker *w, uint32_t priority)
+{
+    struct lane *lane = &w->lane[priority];
+    uint32_t tail = atomic_load_explicit(&lane->tail, memory_order_relaxed), count = 0;
+
+    for (uint32_t i = tail - RING_SIZE; i != tail; i++) {
+        struct nx_ready *ready = slot_take(w, priority, i);
+
+        if (ready != NULL)
+            w->moving[count++] = ready;
+    }
+    atomic_store_explicit(&lane->head, tail, memory_order_release);
+    for (uint32_t i = 0; i < count; i++)
+        slot_fill(w, priority, tail++, w->moving[i]);
+    atomic_store_explicit(&lane->tail, tail, memory_order_release);
+}
+
+static NOINLINE void ring_make_room(struct nx_sched *sched, struct worker *w, uint32_t priority)
+{
+    uint32_t count = 0;
+
+    if (ring_room(w, priority) >= RING_HALF)
+        return;
+    for (uint32_t i = 0; i < RING_SIZE; i++)
+        count += slot_filled(w, priority, i);
+    if (count > RING_HALF)
+        ring_spill(sched, w, priority);
+    else
+        ring_close_up(w, priority);
 }
 
 /* The owner. */
-static void ring_push(struct nx_sched *sched, struct worker *w, uint32_t priority, struct nx_ready *ready)
+static inline void ring_push(struct nx_sched *sched, struct worker *w, uint32_t priority, struct nx_ready *ready)
 {
     struct lane *lane = &w->lane[priority];
     uint32_t tail = atomic_load_explicit(&lane->tail, memory_order_relaxed);
-    uint32_t head = atomic_load_explicit(&lane->head, memory_order_acquire);
 
-    if (tail - head == RING_SIZE)
-        ring_spill(sched, w, priority, head); /* either way there is room now: nobody else pushes */
-    atomic_store_explicit(&w->slot[priority][tail % RING_SIZE], ready, memory_order_relaxed);
+    if (tail - atomic_load_explicit(&lane->head, memory_order_relaxed) == RING_SIZE) {
+        ring_make_room(sched, w, priority);
+        tail = atomic_load_explicit(&lane->tail, memory_order_relaxed);
+    }
+    slot_fill(w, priority, tail, ready);
     atomic_store_explicit(&lane->tail, tail + 1, memory_order_release);
 }
 
-/* The oldest; the owner or a thief. Ends: a failed CAS means that another has taken one. */
-static struct nx_ready *ring_take(struct worker *w, uint32_t priority)
+/* Where to look, oldest first: *ret_head up to what is returned. */
+static inline uint32_t ring_window(struct lane *lane, uint32_t *ret_head)
+{
+    uint32_t head = atomic_load_explicit(&lane->head, memory_order_acquire);
+    uint32_t tail = atomic_load_explicit(&lane->tail, memory_order_acquire);
+
+    *ret_head = tail - head > RING_SIZE ? tail - RING_SIZE : head; /* more: both moved on between the loads */
+    return tail;
+}
+
+/* The oldest, for a thief. */
+static struct nx_ready *ring_rob(struct worker *victim, uint32_t priority)
+{
+    struct nx_ready *ready = NULL;
+    uint32_t head, tail = ring_window(&victim->lane[priority], &head);
+
+    for (; head != tail && ready == NULL; head++)
+        ready = slot_take(victim, priority, head);
+    return ready;
+}
+
+/* The oldest, for the owner. */
+static inline struct nx_ready *ring_take(struct worker *w, uint32_t priority)
 {
     struct lane *lane = &w->lane[priority];
+    uint32_t head = atomic_load_explicit(&lane->head, memory_order_relaxed);
+    uint32_t tail = atomic_load_explicit(&lane->tail, memory_order_relaxed);
+    struct nx_ready *ready = NULL;
 
-    for (;;) {
-        uint32_t head = atomic_load_explicit(&lane->head, memory_order_acquire);
-        struct nx_ready *ready;
+    if (head == tail)
+        return NULL;
+    for (; head != tail && ready == NULL; head++)
+        ready = slot_take(w, priority, head);
+    atomic_store_explicit(&lane->head, head, memory_order_release);
+    return ready;
+}
 
-        if (head == atomic_load_explicit(&lane->tail, memory_order_acquire))
-            return NULL;
-        ready = atomic_load_explicit(&w->slot[priority][head % RING_SIZE], memory_order_relaxed);
-        if (atomic_compare_exchange_strong_explicit(&lane->head, &head, head + 1, memory_order_acq_rel,
-                                                    memory_order_relaxed))
-            return ready;
-    }
+static uint32_t ring_count(struct worker *w, uint32_t priority)
+{
+    uint32_t head, tail = ring_window(&w->lane[priority], &head), count = 0;
+
+    for (; head != tail; head++)
+        count += slot_filled(w, priority, head);
+    return count;
+}
+
+static int ring_filled(struct worker *w, uint32_t priority)
+{
+    uint32_t head, tail = ring_window(&w->lane[priority], &head);
+
+    for (; head != tail; head++)
+        if (slot_filled(w, priority, head))
+            return 1;
+    return 0;
 }
 
 /* The thief: up to limit, the older half (rounded down) of the victim's ring, into its own. Returns how many. */
 static uint32_t ring_steal(struct worker *thief, struct worker *victim, uint32_t priority, uint32_t limit)
 {
-    struct lane *from = &victim->lane[priority], *to = &thief->lane[priority];
+    struct lane *to = &thief->lane[priority];
     uint32_t to_tail = atomic_load_explicit(&to->tail, memory_order_relaxed);
-    uint32_t room = RING_SIZE - (to_tail - atomic_load_explicit(&to->head, memory_order_acquire));
+    uint32_t want = minimum(minimum(ring_count(victim, priority) / 2, limit), ring_room(thief, priority));
+    uint32_t count = 0, head, tail = ring_window(&victim->lane[priority], &head);
 
-    for (uint32_t try = 0; try < STEAL_TRIES; try++) {
-        uint32_t head = atomic_load_explicit(&from->head, memory_order_acquire);
-        uint32_t count = (atomic_load_explicit(&from->tail, memory_order_acquire) - head) / 2;
+    for (; head != tail && count < want; head++) {
+        struct nx_ready *ready = slot_take(victim, priority, head);
 
-        if (count > RING_HALF) /* head moved on, and tail after it, between the two loads */
-            continue;
-        count = minimum(count, minimum(limit, room));
-        if (count == 0)
-            return 0;
-        for (uint32_t i = 0; i < count; i++) {
-            struct nx_ready *ready =
-                atomic_load_explicit(&victim->slot[priority][(head + i) % RING_SIZE], memory_order_relaxed);
-
-            atomic_store_explicit(&thief->slot[priority][(to_tail + i) % RING_SIZE], ready, memory_order_relaxed);
-        }
-        if (atomic_compare_exchange_strong_explicit(&from->head, &head, head + count, memory_order_acq_rel,
-                                                    memory_order_relaxed)) {
-            atomic_store_explicit(&to->tail, to_tail + count, memory_order_release);
-            thief->shares.ready |= 1u << priority;
-            return count;
-        }
+        if (ready != NULL)
+            slot_fill(thief, priority, to_tail + count++, ready);
     }
-    return 0;
-}
-
-static int ring_filled(struct lane *lane)
-{
-    uint32_t head = atomic_load_explicit(&lane->head, memory_order_acquire);
-
-    return head != atomic_load_explicit(&lane->tail, memory_order_acquire);
+    if (count == 0)
+        return 0;
+    atomic_store_explicit(&to->tail, to_tail + count, memory_order_release);
+    thief->shares.ready |= 1u << priority;
+    return count;
 }
 
 static struct nx_ready *newest_take(struct lane *lane)
@@ -331,8 +454,15 @@ static struct nx_ready *newest_take(struct lane *lane)
 static struct nx_ready *own_take_of(struct worker *w, uint32_t priority)
 {
     struct lane *lane = &w->lane[priority];
-    struct nx_ready *ready;
+    struct nx_ready *ready = w->returned[priority];
 
+    if (ready != NULL) {
+        w->returned[priority] = NULL;
+        if (w->returns[priority]++ < RETURN_STREAK)
+            return ready;
+        fifo_push(&w->bound[priority], ready);
+    }
+    w->returns[priority] = 0;
     if (w->streak[priority] < NEWEST_STREAK) {
         ready = newest_take(lane);
         if (ready != NULL) {
@@ -422,11 +552,23 @@ static uint32_t steal_enqueue(struct nx_sched *sched, uint32_t worker, struct nx
 
     w->shares.ready |= 1u << priority;
     if (!ready->stealable) {
-        fifo_push(&w->bound[priority], ready);
+        if (reason == NX_REASON_RETURN) {
+            struct nx_ready *older = w->returned[priority];
+
+            w->returned[priority] = ready;
+            ready = older;
+        }
+        if (ready != NULL)
+            fifo_push(&w->bound[priority], ready);
         return NX_WAKE_NONE;
     }
-    if (reason == NX_REASON_SPAWN || reason == NX_REASON_UNBLOCK)
-        ready = atomic_exchange_explicit(&w->lane[priority].newest, ready, memory_order_acq_rel);
+    if (reason == NX_REASON_SPAWN || reason == NX_REASON_UNBLOCK || reason == NX_REASON_RETURN) {
+        struct lane *lane = &w->lane[priority];
+        uint32_t news = atomic_load_explicit(&lane->news, memory_order_relaxed);
+
+        atomic_store_explicit(&lane->news, news + 1, memory_order_relaxed);
+        ready = atomic_exchange_explicit(&lane->newest, ready, memory_order_acq_rel);
+    }
     if (ready != NULL)
         ring_push(sched, w, priority, ready);
     return NX_WAKE_ANY;
@@ -453,6 +595,29 @@ static struct nx_ready *steal_dequeue(struct nx_sched *sched, uint32_t worker)
     return own_take(w);
 }
 
+/* The owner: its running task is about to wait for this one. */
+static uint32_t steal_take(struct nx_sched *sched, uint32_t worker, struct nx_ready *ready)
+{
+    struct worker *w = &sched->worker[worker];
+    struct lane *lane = &w->lane[ready->priority];
+    uint32_t place = place_of(ready), head, tail;
+    struct nx_ready *found = ready;
+
+    if (atomic_load_explicit(&lane->newest, memory_order_relaxed) == ready)
+        return atomic_compare_exchange_strong_explicit(&lane->newest, &found, NULL, memory_order_acq_rel,
+                                                       memory_order_relaxed);
+    if (atomic_load_explicit(&w->slot[ready->priority][place], memory_order_relaxed) != ready ||
+        !atomic_compare_exchange_strong_explicit(&w->slot[ready->priority][place], &found, NULL, memory_order_acq_rel,
+                                                 memory_order_relaxed))
+        return 0;
+    head = atomic_load_explicit(&lane->head, memory_order_relaxed);
+    tail = atomic_load_explicit(&lane->tail, memory_order_relaxed);
+    while (tail != head && !slot_filled(w, ready->priority, tail - 1))
+        tail--;
+    atomic_store_explicit(&lane->tail, tail, memory_order_release);
+    return 1;
+}
+
 /* A victim's oldest, of which priority: by the thief's credits. It is given out and never put into the thief's ring,
  * so of each theft one task runs, and two thieves can't hand one to and fro. Then up to half of what is left, mixed
  * by weight. */
@@ -462,11 +627,11 @@ static struct nx_ready *steal_rings(struct worker *thief, struct worker *victim)
     uint32_t filled = 0, rounds = RING_SIZE;
 
     for (uint32_t priority = 0; priority < PRIORITIES; priority++)
-        filled |= ring_filled(&victim->lane[priority]) ? 1u << priority : 0;
+        filled |= ring_filled(victim, priority) ? 1u << priority : 0;
     for (uint32_t left = filled; left != 0 && ready == NULL;) {
         uint32_t priority = shares_pick(&thief->shares, left);
 
-        ready = ring_take(victim, priority);
+        ready = ring_rob(victim, priority);
         if (ready == NULL)
             shares_refund(&thief->shares, priority);
         left &= ~(1u << priority);
@@ -480,11 +645,31 @@ static struct nx_ready *steal_rings(struct worker *thief, struct worker *victim)
     return ready;
 }
 
+/* Most often the owner is just about to take it, and a thief that comes between costs both more than the task is worth.
+ * So one is let be until nothing has changed there for a few looks; has_work says yes meanwhile, so the thief looks
+ * again. It keeps to one suspect at a time: looks at others do not start it anew. */
+static int is_stuck(struct suspect *suspect, struct lane *lane)
+{
+    uint32_t news = atomic_load_explicit(&lane->news, memory_order_relaxed);
+    int there = atomic_load_explicit(&lane->newest, memory_order_relaxed) != NULL;
+
+    if (suspect->lane == NULL && there)
+        *suspect = (struct suspect){.lane = lane, .news = news};
+    if (suspect->lane != lane)
+        return 0;
+    if (!there || suspect->news != news) {
+        suspect->lane = NULL;
+        return 0;
+    }
+    return ++suspect->looks >= SUSPECT_LOOKS;
+}
+
 static struct nx_ready *steal_newest(struct worker *thief, struct worker *victim)
 {
     for (uint32_t left = PRIORITY_ALL; left != 0;) {
         uint32_t priority = shares_pick(&thief->shares, left);
-        struct nx_ready *ready = newest_take(&victim->lane[priority]);
+        struct lane *lane = &victim->lane[priority];
+        struct nx_ready *ready = is_stuck(&thief->suspect, lane) ? newest_take(lane) : NULL;
 
         if (ready != NULL)
             return ready;
@@ -525,14 +710,16 @@ static struct nx_ready *steal_steal(struct nx_sched *sched, uint32_t thief)
 static uint32_t steal_has_work(struct nx_sched *sched, uint32_t worker)
 {
     for (uint32_t priority = 0; priority < PRIORITIES; priority++) {
-        if (sched->worker[worker].bound[priority].head != NULL || shared_filled(&sched->shared[priority]))
+        if (sched->worker[worker].returned[priority] != NULL || sched->worker[worker].bound[priority].head != NULL ||
+            shared_filled(&sched->shared[priority]))
             return 1;
     }
     for (uint32_t i = 0; i < sched->workers; i++) {
         for (uint32_t priority = 0; priority < PRIORITIES; priority++) {
-            struct lane *lane = &sched->worker[i].lane[priority];
+            struct worker *w = &sched->worker[i];
 
-            if (atomic_load_explicit(&lane->newest, memory_order_acquire) != NULL || ring_filled(lane))
+            if (atomic_load_explicit(&w->lane[priority].newest, memory_order_acquire) != NULL ||
+                ring_filled(w, priority))
                 return 1;
         }
     }
@@ -556,10 +743,16 @@ static uint32_t steal_dump(struct nx_sched *sched, uint32_t worker, struct nx_re
         struct lane *lane = &w->lane[priority];
         struct nx_ready *newest = atomic_load(&lane->newest);
 
+        if (w->returned[priority] != NULL && count < max)
+            out[count++] = w->returned[priority];
         if (newest != NULL && count < max)
             out[count++] = newest;
-        for (uint32_t i = atomic_load(&lane->head); i != atomic_load(&lane->tail) && count < max; i++)
-            out[count++] = atomic_load(&w->slot[priority][i % RING_SIZE]);
+        for (uint32_t i = atomic_load(&lane->head); i != atomic_load(&lane->tail) && count < max; i++) {
+            struct nx_ready *ready = atomic_load(&w->slot[priority][i % RING_SIZE]);
+
+            if (ready != NULL)
+                out[count++] = ready;
+        }
         count = dump_list(w->bound[priority].head, out, count, max);
         if (worker == 0) {
             count = dump_list(atomic_load(&sched->shared[priority].list), out, count, max);
@@ -580,6 +773,7 @@ static const struct nx_sched_ops ops = {
     .steal = steal_steal,
     .has_work = steal_has_work,
     .dump = steal_dump,
+    .take = steal_take,
 };
 
 NX_PLUGIN_EXPORT const struct nx_plugin nexus_plugin_work_stealing = {

@@ -24,6 +24,7 @@
  * (there may be more to accept, and no edge will say so), and events fetched but not served.
  */
 #include "adapter.h"
+#include "quick.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -375,6 +376,21 @@ static void watch_again(struct nx_ctx *ctx, struct nx_fd_slot *slot, uint32_t in
         fail_pending(ctx, slot, -r);
 }
 
+/* The usual event: one read waits for it, and gets something. */
+static inline bool serve_usual(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct batch *batch)
+{
+    struct nx_op *op = (struct nx_op *)slot->user[SLOT_IN];
+    if (!op || op->code != NX_OP_READ || (slot->user[SLOT_OUT] | slot->user[SLOT_POLL]) || ctx->oneshot ||
+        op->driver[0] != (uintptr_t)op || (slot->user[SLOT_STATE] & SLOT_BLOCKED_IN) || batch_full(batch))
+        return false;
+    int64_t r = nxi_readiness_try(ctx, slot, op);
+    if (r == -EAGAIN && (slot->user[SLOT_STATE] & SLOT_BLOCKED_IN))
+        return true;
+    slot->user[SLOT_IN] = 0;
+    batch_put(batch, op, r, 0);
+    return true;
+}
+
 /* False: out is full, and there is more to do for this event. */
 static bool serve_event(struct nx_ctx *ctx, const struct nx_ready_event *event, struct batch *batch)
 {
@@ -393,6 +409,8 @@ static bool serve_event(struct nx_ctx *ctx, const struct nx_ready_event *event, 
         state |= SLOT_HUP;
     slot->user[SLOT_STATE] = state;
 
+    if (serve_usual(ctx, slot, batch))
+        return true;
     bool all = true;
     if (slot->user[SLOT_POLL])
         all = serve_polls(ctx, slot, batch);
@@ -655,9 +673,49 @@ static int submit_other(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_o
     }
 }
 
-int nx_readiness_submit(struct nx_ctx *ctx, struct nx_op *op, struct nx_completion *ret_inline)
+/* The usual read, of the next request: nothing has come since the last one, and the poller knows the descriptor. */
+static inline bool pend_usual_read(const struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_op *op)
 {
-    struct nx_fd_slot *slot = fds_get(ctx->table, op->handle);
+    const uintptr_t usual = SLOT_BLOCKED_IN | SLOT_WATCHED;
+    if (op->code != NX_OP_READ || op->flags || (slot->flags & NX_FD_FOREIGN) || slot->user[SLOT_IN] || ctx->oneshot ||
+        (slot->user[SLOT_STATE] & usual) != usual)
+        return false;
+    op->driver[0] = (uintptr_t)op;
+    op->driver[1] = 0;
+    op->driver[2] = OP_PENDING;
+    slot->user[SLOT_IN] = (uintptr_t)op;
+    return true;
+}
+
+/* The usual write: nobody waits to write, and the kernel has room. False: it isn't that, and nothing has been done. */
+static inline bool write_usual(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_op *op,
+                               struct nx_completion *ret_inline)
+{
+    if (op->code != NX_OP_WRITE || op->flags || (slot->flags & (NX_FD_FOREIGN | NX_FD_SOCKET)) != NX_FD_SOCKET ||
+        slot->user[SLOT_OUT] || (slot->user[SLOT_STATE] & SLOT_BLOCKED_OUT))
+        return false;
+    readiness_count(&ctx->stats.calls, 1);
+    ssize_t n = quick_send(slot->fd, op->data, op->len);
+    if (__builtin_expect(n < 0, 0)) {
+        bool again = errno == EAGAIN || errno == EWOULDBLOCK;
+        if (again) {
+            readiness_count(&ctx->stats.again, 1);
+            slot->user[SLOT_STATE] |= SLOT_BLOCKED_OUT;
+        }
+        if (again || errno == EINTR)
+            return false;
+        complete(ret_inline, op, -errno); /* now: the kernel tells some errors once */
+        return true;
+    }
+    if ((size_t)n < op->len && (slot->user[SLOT_STATE] & SLOT_STREAM))
+        slot->user[SLOT_STATE] |= SLOT_BLOCKED_OUT;
+    complete(ret_inline, op, n);
+    return true;
+}
+
+static __attribute__((noinline)) int submit_any(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_op *op,
+                                                struct nx_completion *ret_inline)
+{
     if (slot && !(slot->flags & NX_FD_FOREIGN) && !(op->flags & ~NX_OP_NOWAIT)) {
         if (op->code == NX_OP_READ || op->code == NX_OP_ACCEPT)
             return submit_transfer(ctx, slot, op, SLOT_IN, ret_inline);
@@ -665,6 +723,18 @@ int nx_readiness_submit(struct nx_ctx *ctx, struct nx_op *op, struct nx_completi
             return submit_transfer(ctx, slot, op, SLOT_OUT, ret_inline);
     }
     return submit_other(ctx, slot, op, ret_inline);
+}
+
+int nx_readiness_submit(struct nx_ctx *ctx, struct nx_op *op, struct nx_completion *ret_inline)
+{
+    struct nx_fd_slot *slot = fds_get(ctx->table, op->handle);
+    if (__builtin_expect(slot != NULL, 1)) {
+        if (pend_usual_read(ctx, slot, op))
+            return 0;
+        if (write_usual(ctx, slot, op, ret_inline))
+            return 1;
+    }
+    return submit_any(ctx, slot, op, ret_inline);
 }
 
 void nx_readiness_cancel(struct nx_ctx *ctx, struct nx_op *op)

@@ -19,6 +19,7 @@
 #endif
 #include "adapter.h"
 #include "message.h"
+#include "quick.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -71,7 +72,7 @@ static int64_t try_read(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_o
         if (slot->user[SLOT_STATE] & SLOT_UNIX)
             n = recv_unix(slot->fd, op->data, op->len, &cut);
         else if (slot->flags & NX_FD_SOCKET)
-            n = recv(slot->fd, op->data, op->len, MSG_DONTWAIT);
+            n = quick_recv(slot->fd, op->data, op->len);
         else
             n = read(slot->fd, op->data, op->len);
     } while (n < 0 && errno == EINTR);
@@ -93,7 +94,7 @@ static int64_t try_write(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_
     do { /* ends as in try_read */
         readiness_count(&ctx->stats.calls, 1);
         if (slot->flags & NX_FD_SOCKET)
-            n = send(slot->fd, op->data, op->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+            n = quick_send(slot->fd, op->data, op->len);
         else
             n = write(slot->fd, op->data, op->len);
     } while (n < 0 && errno == EINTR);

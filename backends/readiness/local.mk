@@ -2,7 +2,8 @@
 # table and sockets, and nothing of the core.
 readiness_sources = backends/readiness/adapter.c backends/readiness/adapter.h backends/readiness/calls.c \
 	backends/readiness/context.c backends/readiness/datagram.c backends/readiness/datagram.h \
-	backends/readiness/fds.c backends/readiness/fds.h backends/readiness/message.c backends/readiness/message.h
+	backends/readiness/fds.c backends/readiness/fds.h backends/readiness/message.c backends/readiness/message.h \
+	backends/readiness/quick.h
 
 noinst_LTLIBRARIES += backends/libreadiness.la
 backends_libreadiness_la_SOURCES = $(readiness_sources)

@@ -299,3 +299,72 @@ NXT_TASK_TEST(a_thread_joins_what_a_task_has_spawned, .workers = 2)
         tasks[i] = nx_spawn(return_arg, (void *)i);
     nxt_expect_eq(nxt_thread_await(nxt_thread_start(join_many, tasks)), 500 * 499 / 2);
 }
+
+struct pelted {
+    _Atomic nx_task latest;
+    atomic_bool over;
+};
+
+static intptr_t cancel_the_latest(void *arg)
+{
+    struct pelted *pelted = arg;
+    intptr_t hits = 0;
+    while (!atomic_load(&pelted->over)) {
+        int error = nx_cancel(atomic_load(&pelted->latest));
+        hits += error == 0;
+        if (error < 0 && error != -ESRCH)
+            return error;
+    }
+    return hits;
+}
+
+/* The cancel's message may be on its way to the worker when the task has ended and the joiner gives its header back. */
+NXT_TASK_TEST(tasks_that_a_thread_cancels_all_the_while_are_joined_on_their_own_worker, .workers = 1)
+{
+    const intptr_t rounds = nxt_scaled(20000, 2000);
+    struct pelted pelted = {0};
+    struct nxt_thread *thread = nxt_thread_start(cancel_the_latest, &pelted);
+    for (intptr_t i = 0; i < rounds; i++) {
+        intptr_t result = -1;
+        nx_task task = nx_spawn(return_arg, (void *)i);
+        atomic_store(&pelted.latest, task);
+        if (i % 3 == 0)
+            nx_yield(); /* then it has ended before the join */
+        if (!nxt_expect_eq(nx_join(task, &result, NX_FOREVER), 0) || !nxt_expect_eq(result, i))
+            break;
+    }
+    atomic_store(&pelted.over, true);
+    nxt_expect(nxt_thread_await(thread) >= 0);
+}
+
+struct turns {
+    uint32_t count;
+};
+
+static intptr_t take_turns(void *arg)
+{
+    struct turns *turns = arg;
+    for (int i = 0; i < 100; i++) {
+        turns->count++;
+        nx_yield();
+    }
+    return (intptr_t)turns->count;
+}
+
+/* One, then two, then three others are ready: each yield lets all of them run before it returns. */
+NXT_TASK_TEST(a_yield_lets_every_other_ready_task_go_first_however_few_there_are, .workers = 1)
+{
+    for (int others = 1; others <= 3; others++) {
+        struct turns turns[3] = {0};
+        nx_task tasks[3];
+        for (int i = 0; i < others; i++)
+            tasks[i] = nx_spawn(take_turns, &turns[i]);
+        for (uint32_t i = 1; i <= 50; i++) {
+            nx_yield();
+            for (int j = 0; j < others; j++)
+                nxt_expect(turns[j].count + 1 >= i && turns[j].count <= i + 1);
+        }
+        for (int i = 0; i < others; i++)
+            nxt_expect_eq(nx_join(tasks[i], NULL, NX_FOREVER), 0);
+    }
+}

@@ -13,13 +13,14 @@ nx_chan *nxt_chan(size_t elem_size, size_t capacity, unsigned flags)
 
 int nxt_waiting(nx_chan *chan)
 {
+    struct nxi_worker *worker = nxi_in_task();
     int count = 0;
-    nxi_chan_lock(chan);
+    nxi_chan_lock(chan, worker);
     for (struct nxi_waiter *waiter = chan->senders.first; waiter; waiter = waiter->next)
         count++;
     for (struct nxi_waiter *waiter = chan->receivers.first; waiter; waiter = waiter->next)
         count++;
-    nxi_chan_unlock(chan);
+    nxi_chan_unlock(chan, worker);
     return count;
 }
 

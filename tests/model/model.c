@@ -198,6 +198,12 @@ static int take(uint32_t worker)
     return got(worker, ops->dequeue(sched, worker));
 }
 
+/* The running task is about to wait for this one. */
+static int take_child(uint32_t worker, uint32_t id)
+{
+    return ops->take(sched, worker, &items[id].ready) && got(worker, &items[id].ready);
+}
+
 static int steal(uint32_t worker)
 {
     return got(worker, ops->steal(sched, worker));
@@ -247,6 +253,20 @@ static void owner_fills_and_drains(void)
     }
     while (take(0))
         continue;
+}
+
+/* Ids in the order in which a parent waits for its children: the ring gets holes, is closed up, and goes back. */
+static void owner_waits_for_children(void)
+{
+    for (uint32_t id = 0; id < 4; id++)
+        put(0, id, NX_REASON_IO);
+    take_child(0, 1);
+    take_child(0, 2);
+    put(0, 4, NX_REASON_IO);
+    take_child(0, 4);
+    put(0, 5, NX_REASON_SPAWN);
+    take_child(0, 5);
+    take(0);
 }
 
 static void thief_1(void)
@@ -327,6 +347,7 @@ static const struct scenario {
     {"a ring that overflows, two thieves", NULL, {owner_overflows, thief_1, thief_2}},
     {"a ring that fills and drains, two thieves", NULL, {owner_fills_and_drains, thief_1, thief_2}},
     {"newest, bound and ring, two thieves", NULL, {owner_mixes, thief_1, thief_2}},
+    {"children taken by who waits for them, two thieves", NULL, {owner_waits_for_children, thief_1, thief_2}},
     {"two takers of the shared queue, an injector", before_some_injected, {injects_two, takes_three_on_1, thief_2}},
     {"overflow while another takes", NULL, {owner_overflows, takes_three_on_1, injects_two}},
     {"sleep against spawn", NULL, {produces_by_spawn, NULL, sleeper}},

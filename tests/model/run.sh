@@ -15,7 +15,7 @@ trap 'rm -rf "$work"' EXIT
 build() {
     output=$1 source=$2
     shift 2
-    ${CC:-cc} -std=gnu11 -O1 -Wall -Wextra "$@" -DRING_SIZE=4u -DSHARED_INTERVAL=3u -I"$here" -I"$root/sched" \
+    ${CC:-cc} -std=gnu11 -O1 -Wall -Wextra "$@" -DRING_SIZE=4u -DSHARED_INTERVAL=3u -DSUSPECT_LOOKS=1u -I"$here" -I"$root/sched" \
         -I"$root/libnexus/include" "$here/model.c" "$source" -o "$output"
 }
 
@@ -50,20 +50,24 @@ mutant() {
     must_find "$1" "$work/mutant"
 }
 
-mutant "the thief claims one less than it copies" \
-    '/^static uint32_t ring_steal/,/^}/s/&head, head + count/\&head, head + count - 1/'
-mutant "the thief copies from a ring that wrapped under it" \
-    '/^static uint32_t ring_steal/,/^}/s/&from->head, &head, head + count/\&from->head, \&(uint32_t){from->head}, head + count/'
+mutant "a taker reads and empties a slot in two steps" \
+    '/^static inline struct nx_ready \*slot_take/,/^}/s/return atomic_exchange_explicit(\(.*\), NULL, memory_order_acq_rel);/struct nx_ready *seen = atomic_load_explicit(\1, 0); atomic_store_explicit(\1, NULL, 0); return seen;/'
+mutant "take empties the slot without looking again what is in it" \
+    '/^static uint32_t steal_take/,/^}/s/!atomic_compare_exchange_strong_explicit(&w->slot\[ready->priority\]\[place\], &found, NULL, memory_order_acq_rel,/!atomic_exchange_explicit(\&w->slot[ready->priority][place], NULL, /;/^static uint32_t steal_take/,/^}/s/^  *memory_order_relaxed))$/memory_order_acq_rel) \&\& 0)/'
+mutant "tail goes back over a task" \
+    '/^static uint32_t steal_take/,/^}/s/while (tail != head && !slot_filled(w, ready->priority, tail - 1))/if (tail != head)/'
+mutant "closing up forgets the first" \
+    '/^static void ring_close_up/,/^}/s/for (uint32_t i = 0; i < count; i++)/for (uint32_t i = 1; i < count; i++)/'
 mutant "a taker does not see that another is taking" \
     '/^static uint32_t shared_take(/,/^}/s/if (atomic_exchange_explicit(&shared->taking, 1, memory_order_acquire) != 0)/if (0)/'
 mutant "the shared list gives a batch up before the ring has it" \
     '/^static uint32_t shared_take(/,/^}/s/^\( *\)atomic_store_explicit(&lane->tail, tail, memory_order_release);/\1atomic_store_explicit(\&shared->list, ready, 0), atomic_store_explicit(\&shared->taking, 0, 0), atomic_store_explicit(\&lane->tail, tail, 0);/'
 mutant "has_work does not look at the newest slots" \
-    '/^static uint32_t steal_has_work/,/^}/s/atomic_load_explicit(&lane->newest, memory_order_acquire) != NULL ||//'
+    '/^static uint32_t steal_has_work/,/^}/s/atomic_load_explicit(&w->lane\[priority\].newest, memory_order_acquire) != NULL ||//'
 mutant "has_work does not look at the shared stack" \
     '/^static int shared_filled/,/^}/s/atomic_load_explicit(&shared->stack, memory_order_acquire) != NULL/0/'
-mutant "a spill forgets that thieves may have been there" \
-    '/^static void ring_spill/,/^}/s/&w->lane\[priority\].head, &head,/\&w->lane[priority].head, \&(uint32_t){w->lane[priority].head},/'
+mutant "head passes a full slot" \
+    '/^static uint32_t ring_room/,/^}/s/while (head != tail && !slot_filled(w, priority, head))/if (head != tail)/'
 mutant "what newest displaces is dropped" \
     '/^static uint32_t steal_enqueue/,/^}/s/if (ready != NULL)/if (ready != NULL \&\& reason == NX_REASON_IO)/'
 exit $status

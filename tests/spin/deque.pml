@@ -1,16 +1,16 @@
 /*
  * deque.pml: every task in a ring is given out exactly once.
  *
- * Stands for sched/work_stealing.c (ring_push, ring_spill, ring_take, ring_steal). A ring of two slots; an owner that pushes
- * three tasks, spilling the older half when it is full and popping as it goes; two thieves that each take the oldest, or
- * half, into rings of their own. head moves by compare-and-swap, tail and slots by plain stores. Indices are not wrapped
- * here (the unit tests and the model do that); slots are reused. The oracles: no task is taken twice; when nothing can move
- * any more, none is left.
+ * Stands for sched/work_stealing.c (ring_push, ring_room, slot_take, steal_take). A ring of two slots; an owner that pushes
+ * three tasks, takes the oldest as it goes, or the youngest from the end, as for a parent that waits for it; two thieves
+ * that each look once from head to tail and take what they find. A slot is taken by an exchange, head and tail are plain
+ * stores of the owner. Indices are not wrapped here (the unit tests and the model do that); slots are reused. The oracles:
+ * no task is taken twice; when nothing can move any more, none is left.
  *
- *   BUG1  the owner pops the last task by a plain store instead of a compare-and-swap
- *   BUG2  the owner pops by a plain store where two or more are left: a thief may take half meanwhile
- *   BUG3  a thief copies after its compare-and-swap, from a slot that may be written again
- *   BUG4  the owner publishes tail before the slot is written
+ *   BUG1  the owner takes by a load and a store instead of an exchange
+ *   BUG2  a thief does
+ *   BUG3  the owner fills a slot without looking whether it is empty
+ *   BUG4  after a take from the end, tail goes back over what is before it
  */
 #define OWNER 0
 #define PROCESSES 3
@@ -30,57 +30,51 @@ byte given[TASKS + 1]; /* tasks are 1 .. TASKS; 0 is an empty slot's */
 inline give(task)
 {
     atomic {
-        assert(task != 0 && given[task] == 0);
+        assert(given[task] == 0);
         given[task] = 1;
         task = 0
     }
 }
 
-/* Of the head: won, and then it is `to`. */
-inline compare_and_swap(from, to)
+inline exchange(index)
 {
     atomic {
         FLUSH(me);
-        won = (memory[HEAD] == from);
-        memory[HEAD] = (won -> to : memory[HEAD])
+        task = memory[SLOT(index)];
+        memory[SLOT(index)] = 0
     }
 }
 
-/* The oldest; the owner's and the thieves'. found: there was one, which may have been lost to another. */
-inline take()
+inline load_and_store(index)
 {
-    LOAD(me, HEAD, head);
-    LOAD(me, TAIL, tail);
-    found = (head < tail);
+    LOAD(me, SLOT(index), task);
+    STORE(me, SLOT(index), 0)
+}
+
+/* What is at index, if anything. */
+inline take(index)
+{
+    LOAD(me, SLOT(index), task);
     if
-    :: found ->
-        LOAD(me, SLOT(head), task);
+    :: task != 0 ->
 #ifdef BUG1
         if
-        :: me == OWNER && tail - head == 1 ->
-            STORE(me, HEAD, tail);
-            won = true
-        :: else -> compare_and_swap(head, head + 1)
+        :: me == OWNER -> load_and_store(index)
+        :: else -> exchange(index)
         fi;
 #else
 #ifdef BUG2
         if
-        :: me == OWNER && tail - head > 1 ->
-            tail = head + 1;
-            STORE(me, HEAD, tail);
-            won = true
-        :: else -> compare_and_swap(head, head + 1)
+        :: me != OWNER -> load_and_store(index)
+        :: else -> exchange(index)
         fi;
 #else
-        compare_and_swap(head, head + 1);
-#ifdef BUG3
-        LOAD(me, SLOT(head), task);
-#endif
+        exchange(index);
 #endif
 #endif
         if
-        :: won -> give(task)
-        :: else -> task = 0
+        :: task != 0 -> give(task)
+        :: else
         fi
     :: else
     fi
@@ -89,66 +83,60 @@ inline take()
 active proctype owner()
 {
     byte me = OWNER, head, tail, task, next = 1;
-    bool won, found;
 
     do
     :: next <= TASKS ->
-        LOAD(me, HEAD, head);
-        LOAD(me, TAIL, tail);
         if
-        :: tail - head == SIZE -> /* spill the older half: it goes to the shared queue, here: it is done */
-            compare_and_swap(head, head + SIZE / 2);
-            if
-            :: won ->
-                LOAD(me, SLOT(head), task);
-                give(task)
-            :: else
-            fi
+        :: tail - head == SIZE -> /* full: what thieves have emptied is room; else this is spilled */
+#ifndef BUG3
+            take(head);
+#endif
+            head++;
+            STORE(me, HEAD, head)
         :: else
         fi;
-#ifdef BUG4
-        STORE(me, TAIL, tail + 1);
         STORE(me, SLOT(tail), next);
-#else
-        STORE(me, SLOT(tail), next);
-        STORE(me, TAIL, tail + 1);
-#endif
+        tail++;
+        STORE(me, TAIL, tail);
         next++;
         if
-        :: take()
+        :: tail > head -> /* the oldest */
+            take(head);
+            head++;
+            STORE(me, HEAD, head)
+        :: tail > head -> /* the youngest */
+            take(tail - 1);
+            tail--;
+#ifdef BUG4
+            tail = head;
+#endif
+            STORE(me, TAIL, tail)
         :: skip
         fi
     :: else -> break
     od;
     do
-    :: take();
-        if
-        :: found
-        :: else -> break
-        fi
+    :: head < tail ->
+        take(head);
+        head++;
+        STORE(me, HEAD, head)
+    :: else -> break
     od
 }
 
-/* Takes one, then up to half of what is left, by one compare-and-swap, as steal_rings does. */
+/* Each pair of head and tail may be older than the slots. */
 proctype thief(byte me)
 {
-    byte head, tail, task, more;
-    bool won, found;
+    byte head, tail, task;
 
-    take();
     LOAD(me, HEAD, head);
     LOAD(me, TAIL, tail);
-    if
-    :: tail > head && (tail - head) / 2 > 0 && tail - head <= SIZE ->
-        more = 0;
-        LOAD(me, SLOT(head), more);
-        compare_and_swap(head, head + (tail - head) / 2);
-        if
-        :: won -> give(more)
-        :: else -> more = 0
-        fi
-    :: else
-    fi
+    do
+    :: head < tail ->
+        take(head);
+        head++
+    :: else -> break
+    od
 }
 
 init

@@ -59,6 +59,19 @@ for bug in 1 2 3 4; do
     check fails deque -DTSO -DBUG$bug
 done
 
+for model in lock home; do # what membarrier(2) is for
+    check holds $model
+    check holds $model -DTSO
+    for bug in 2 3 4 6; do
+        check fails $model -DBUG$bug
+        check fails $model -DTSO -DBUG$bug
+    done
+    for bug in 1 5; do
+        check holds $model -DBUG$bug
+        check fails $model -DTSO -DBUG$bug
+    done
+done
+
 check holds mutex
 for bug in 1 2 3 4 5 6; do
     check fails mutex -DBUG$bug

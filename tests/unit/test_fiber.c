@@ -37,7 +37,7 @@ struct task {
     uint64_t sum;
 };
 
-static void task_init(struct task *task, struct nxi_fiber *home, void (*entry)(void *arg))
+static void task_init(struct task *task, struct nxi_fiber *home, nxi_fiber_fn *entry)
 {
     memset(task, 0, sizeof(*task));
     task->home = home;
@@ -56,7 +56,7 @@ static void task_free(struct task *task)
     munmap(task->stack, STACK_BYTES);
 }
 
-static void count_steps(void *arg)
+static struct nxi_fiber *count_steps(void *arg)
 {
     struct task *task = arg;
 
@@ -65,6 +65,46 @@ static void count_steps(void *arg)
         nxi_fiber_switch(&task->fiber, task->home);
     }
     nxi_fiber_leave(&task->fiber, task->home);
+}
+
+/* The same, but it ends by returning where to go on, to whoever has come last. */
+static struct nxi_fiber *count_and_return(void *arg)
+{
+    struct task *task = arg;
+
+    while (task->steps < task->wanted_steps) {
+        task->steps++;
+        nxi_fiber_switch(&task->fiber, task->home);
+    }
+    return task->home;
+}
+
+static void a_fiber_that_returns_goes_on_with_what_it_returned(void **state)
+{
+    struct nxi_fiber home;
+    struct task made, entered;
+
+    (void)state;
+    nxi_fiber_thread(&home);
+    for (unsigned steps = 0; steps < 3; steps++) {
+        task_init(&made, &home, count_and_return);
+        task_init(&entered, &home, count_and_return);
+        made.wanted_steps = entered.wanted_steps = steps;
+        nxi_fiber_switch(&home, &made.fiber);
+        nxi_fiber_enter_new(&home, &entered.fiber, entered.stack, entered.stack + STACK_BYTES, count_and_return,
+                            &entered);
+        for (unsigned i = 0; i < steps; i++) {
+            assert_int_equal(made.steps, i + 1);
+            assert_int_equal(entered.steps, i + 1);
+            nxi_fiber_switch(&home, &made.fiber);
+            nxi_fiber_switch(&home, &entered.fiber);
+        }
+        assert_int_equal(made.steps, steps);
+        assert_int_equal(entered.steps, steps);
+        task_free(&made);
+        task_free(&entered);
+    }
+    nxi_fiber_thread_done(&home);
 }
 
 static void a_fiber_runs_between_switches_and_leaves_once(void **state)
@@ -105,7 +145,7 @@ __attribute__((noinline)) static uint64_t mix(struct task *task, uint64_t salt)
     return a ^ b ^ c ^ d ^ e ^ f ^ g ^ h ^ i ^ j ^ k ^ l ^ (uint64_t)(p + q + r + s + t + u + v + w);
 }
 
-static void run_mix(void *arg)
+static struct nxi_fiber *run_mix(void *arg)
 {
     struct task *task = arg;
 
@@ -145,7 +185,7 @@ struct ring {
 static struct ring ring;
 
 /* Each switches to its neighbour directly; the last turn goes home. */
-static void pass_round(void *arg)
+static struct nxi_fiber *pass_round(void *arg)
 {
     struct task *task = arg;
     int index = (int)(task - ring.tasks);
@@ -179,7 +219,7 @@ static void fibers_switch_to_each_other_directly(void **state)
 }
 
 /* The same memory many times over, as a cache of stacks does: sanitizers must not remember the last owner. */
-static void touch_deep(void *arg)
+static struct nxi_fiber *touch_deep(void *arg)
 {
     struct task *task = arg;
     volatile char frame[20000];
@@ -227,7 +267,7 @@ static void a_fiber_made_but_never_run_can_be_forgotten(void **state)
 
 #if defined(__x86_64__) || defined(__aarch64__)
 
-static void note_alignment(void *arg)
+static struct nxi_fiber *note_alignment(void *arg)
 {
     struct task *task = arg;
 
@@ -258,7 +298,7 @@ static void a_fiber_starts_on_an_aligned_stack_whatever_the_top(void **state)
 static void *frames[64];
 static int frame_count;
 
-__attribute__((noinline)) static void take_backtrace(void *arg)
+__attribute__((noinline)) static struct nxi_fiber *take_backtrace(void *arg)
 {
     struct task *task = arg;
 
@@ -314,7 +354,7 @@ static void a_parked_fiber_goes_on_on_another_thread(void **state)
 
 #if !defined(NXI_FIBER_UCONTEXT)
 
-static void round_upward(void *arg)
+static struct nxi_fiber *round_upward(void *arg)
 {
     struct task *task = arg;
 
@@ -357,6 +397,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fiber_runs_between_switches_and_leaves_once),
+        cmocka_unit_test(a_fiber_that_returns_goes_on_with_what_it_returned),
         cmocka_unit_test(every_register_a_call_keeps_survives_switches),
         cmocka_unit_test(fibers_switch_to_each_other_directly),
         cmocka_unit_test(a_stack_can_be_used_again_after_the_leave),

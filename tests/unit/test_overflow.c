@@ -85,14 +85,14 @@ __attribute__((noinline)) static uint64_t recurse(uint64_t depth)
     return recurse(depth + 1) + (uint64_t)frame[depth % sizeof(frame)];
 }
 
-static void overflow(void *arg)
+static struct nxi_fiber *overflow(void *arg)
 {
     (void)arg;
     recurse(0);
     nxi_fiber_leave(&fiber, &home);
 }
 
-static void run_fiber(void (*entry)(void *arg))
+static void run_fiber(nxi_fiber_fn *entry)
 {
     struct nxi_stack *stack;
 

@@ -225,6 +225,16 @@ static void chain_without_competitors_is_not_held_up_by_the_cap(void **state)
     free(chain);
 }
 
+/* A thief lets the newest be for a few looks: the owner may be about to take it. */
+static struct nx_ready *steal_patiently(struct nx_sched *sched, uint32_t thief)
+{
+    struct nx_ready *ready = NULL;
+
+    for (int i = 0; i < 8 && ready == NULL; i++)
+        ready = ops->steal(sched, thief);
+    return ready;
+}
+
 /* Worker 0 runs a task that never parks: it neither dequeues nor enqueues again. */
 static void newest_is_no_hostage_of_a_stuck_worker(void **state)
 {
@@ -238,12 +248,103 @@ static void newest_is_no_hostage_of_a_stuck_worker(void **state)
         assert_int_equal(ops->has_work(sched, 2), 1);
         assert_ptr_equal(ops->steal(sched, 2), &items[0].ready); /* the ring before the slot */
         assert_int_equal(ops->has_work(sched, 2), 1);
-        assert_ptr_equal(ops->steal(sched, 2), &items[1].ready);
+        assert_ptr_equal(steal_patiently(sched, 2), &items[1].ready);
         assert_int_equal(ops->has_work(sched, 2), 0);
         assert_null(ops->dequeue(sched, 0));
         closed(sched);
         free(items);
     }
+}
+
+static void newest_that_moves_is_let_be(void **state)
+{
+    struct nx_sched *sched = opened(2);
+    struct nxt_item *item = nxt_items(1, NX_PRIO_NORMAL, 1);
+
+    (void)state;
+    for (int i = 0; i < 100; i++) {
+        (void)ops->enqueue(sched, 0, &item->ready, NX_REASON_SPAWN);
+        assert_int_equal(ops->has_work(sched, 1), 1);
+        assert_null(ops->steal(sched, 1));
+        assert_ptr_equal(ops->dequeue(sched, 0), &item->ready);
+    }
+    closed(sched);
+    free(item);
+}
+
+static void child_is_taken_from_wherever_it_is_in_the_own_queue(void **state)
+{
+    struct nx_sched *sched = opened(2);
+    struct nxt_item *items = nxt_items(RING, NX_PRIO_NORMAL, 1);
+
+    (void)state;
+    push(sched, 0, items, 100);
+    for (uint32_t i = 1; i < 99; i += 2) {
+        assert_int_equal(ops->take(sched, 1, &items[i].ready), 0); /* not that worker's */
+        assert_int_equal(ops->take(sched, 0, &items[i].ready), 1);
+        assert_int_equal(ops->take(sched, 0, &items[i].ready), 0);
+    }
+    (void)ops->enqueue(sched, 0, &items[100].ready, NX_REASON_SPAWN);
+    assert_int_equal(ops->take(sched, 0, &items[100].ready), 1);
+    for (uint32_t i = 0; i < 100; i += 2)
+        assert_ptr_equal(ops->dequeue(sched, 0), &items[i].ready);
+    assert_ptr_equal(ops->dequeue(sched, 0), &items[99].ready);
+    assert_null(ops->dequeue(sched, 0));
+    assert_int_equal(ops->has_work(sched, 1), 0);
+    closed(sched);
+    free(items);
+}
+
+/* 20 that stay, and 5000 that come and are taken: more than the ring has places. */
+static void ring_with_holes_keeps_order_and_spills_nothing(void **state)
+{
+    struct nx_sched *sched = opened(2);
+    struct nxt_item *stays = nxt_items(20, NX_PRIO_NORMAL, 1), *passes = nxt_items(2, NX_PRIO_NORMAL, 1);
+
+    (void)state;
+    for (uint32_t i = 0; i < 5000; i++) {
+        if (i % 250 == 0)
+            push(sched, 0, stays + i / 250, 1);
+        push(sched, 0, passes + i % 2, 1); /* one of them is always between two that stay, or the last */
+        if (i > 0)
+            assert_int_equal(ops->take(sched, 0, &passes[(i + 1) % 2].ready), 1);
+    }
+    assert_int_equal(ops->take(sched, 0, &passes[1].ready), 1);
+    assert_null(ops->dequeue(sched, 1)); /* nothing is in the shared queue */
+    for (uint32_t i = 0; i < 20; i++)
+        assert_ptr_equal(ops->dequeue(sched, 0), &stays[i].ready);
+    assert_null(ops->dequeue(sched, 0));
+    closed(sched);
+    free(stays);
+    free(passes);
+}
+
+static void parent_goes_on_in_its_childs_place_but_not_for_ever(void **state)
+{
+    struct nx_sched *sched = opened(1);
+    struct nxt_item *parent = nxt_items(1, NX_PRIO_NORMAL, 0), *others = nxt_items(4, NX_PRIO_NORMAL, 0);
+    uint32_t streak = 0, waited = 0;
+
+    (void)state;
+    push(sched, 0, others, 4);
+    while (waited < 4) {
+        struct nx_ready *ready;
+
+        (void)ops->enqueue(sched, 0, &parent->ready, NX_REASON_RETURN);
+        assert_int_equal(ops->has_work(sched, 0), 1);
+        ready = ops->dequeue(sched, 0);
+        if (ready == &parent->ready) {
+            assert_true(++streak <= 60);
+            continue;
+        }
+        assert_ptr_equal(ready, &others[waited++].ready);
+        while ((ready = ops->dequeue(sched, 0)) != &parent->ready)
+            assert_ptr_equal(ready, &others[waited++].ready);
+        streak = 0;
+    }
+    closed(sched);
+    free(parent);
+    free(others);
 }
 
 static void thief_takes_the_older_half(void **state)
@@ -710,6 +811,10 @@ int main(void)
         cmocka_unit_test(newest_goes_first_three_times_in_a_row_at_most),
         cmocka_unit_test(chain_without_competitors_is_not_held_up_by_the_cap),
         cmocka_unit_test(newest_is_no_hostage_of_a_stuck_worker),
+        cmocka_unit_test(newest_that_moves_is_let_be),
+        cmocka_unit_test(child_is_taken_from_wherever_it_is_in_the_own_queue),
+        cmocka_unit_test(ring_with_holes_keeps_order_and_spills_nothing),
+        cmocka_unit_test(parent_goes_on_in_its_childs_place_but_not_for_ever),
         cmocka_unit_test(thief_takes_the_older_half),
         cmocka_unit_test(thief_finds_the_only_victim_among_many),
         cmocka_unit_test(overflow_goes_to_the_shared_queue_and_nothing_is_lost),

@@ -53,6 +53,14 @@ static char *low_of(const struct nxi_stack *stack)
     return nxi_stack_low(stack);
 }
 
+/* As at a task's end. */
+static void give_back(struct nxi_stack_cache *to, struct nxi_stack *stack)
+{
+    if (nxi_stack_overflowed(stack))
+        abort();
+    nxi_stack_put(to, stack);
+}
+
 /* Whether the kernel can read the address: a guard gives EFAULT. */
 static bool readable(const void *address)
 {
@@ -119,7 +127,7 @@ static int drain(void **state)
     nxi_stack_cache_drain(&cache);
     while (nxi_stack_decay(&cache))
         ;
-    return cache.live_count == 0 && nxi_stacks_depot_count() == 0 ? 0 : -1;
+    return nxi_stack_live_count(&cache) == 0 && nxi_stacks_depot_count() == 0 ? 0 : -1;
 }
 
 static void sizes_are_rounded_up_to_a_power_of_two(void **state)
@@ -142,7 +150,7 @@ static void sizes_are_rounded_up_to_a_power_of_two(void **state)
         assert_int_equal((uintptr_t)nxi_stack_top(stack) % 64, 0);
         memset(low_of(stack) + 64, 1, (size_t)(top_of(stack) - low_of(stack)) - 64); /* all of it but the canary */
         assert_false(nxi_stack_overflowed(stack));
-        nxi_stack_put(&cache, stack);
+        give_back(&cache, stack);
     }
     assert_null(nxi_stack_get(&cache, NXI_STACK_SIZE_MAX + 1));
     assert_null(nxi_stack_get(&cache, SIZE_MAX));
@@ -164,7 +172,7 @@ static void every_size_has_a_guard_below_it(void **state)
         assert_true(nxi_stack_guard_hit(low_of(stack) - page_size, NULL));
         assert_false(nxi_stack_guard_hit(low_of(stack), NULL));
         assert_false(nxi_stack_guard_hit(top_of(stack), NULL));
-        nxi_stack_put(&cache, stack);
+        give_back(&cache, stack);
     }
     assert_false(nxi_stack_guard_hit(NULL, NULL));
     assert_false(nxi_stack_guard_hit(&cache, NULL));
@@ -176,13 +184,13 @@ static void the_last_stack_given_back_is_the_next_one_given_out(void **state)
     struct nxi_stack *second = nxi_stack_get(&cache, SIZE);
 
     (void)state;
-    nxi_stack_put(&cache, first);
-    nxi_stack_put(&cache, second);
+    give_back(&cache, first);
+    give_back(&cache, second);
     assert_ptr_equal(nxi_stack_get(&cache, SIZE), second);
     assert_ptr_equal(nxi_stack_get(&cache, SIZE), first);
-    assert_int_equal(cache.live_count, 2);
-    nxi_stack_put(&cache, second);
-    nxi_stack_put(&cache, first);
+    assert_int_equal(nxi_stack_live_count(&cache), 2);
+    give_back(&cache, second);
+    give_back(&cache, first);
 }
 
 static void neighbours_tops_differ_in_their_cache_set(void **state)
@@ -196,7 +204,7 @@ static void neighbours_tops_differ_in_their_cache_set(void **state)
         seen |= UINT64_C(1) << ((uintptr_t)nxi_stack_top(stacks[i]) % page_size / 64 % 64);
     }
     for (int i = 0; i < 16; i++)
-        nxi_stack_put(&cache, stacks[i]);
+        give_back(&cache, stacks[i]);
     assert_true(__builtin_popcountll(seen) >= 8); /* 16 if they are fresh; the cache may have kept some colours twice */
 }
 
@@ -210,7 +218,7 @@ static void a_damaged_canary_is_noticed(void **state)
     assert_true(nxi_stack_overflowed(stack));
     memset(low_of(stack), 0, 64);
     assert_false(nxi_stack_overflowed(stack));
-    nxi_stack_put(&cache, stack);
+    give_back(&cache, stack);
 }
 
 static void an_overwritten_control_block_aborts_at_put(void **state)
@@ -266,7 +274,7 @@ static void parking_outside_the_stack_says_so_and_aborts(void **state)
         close(ends[0]);
         assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
         assert_non_null(strstr(text, "overflowed its 64 KiB stack"));
-        nxi_stack_put(&cache, stack);
+        give_back(&cache, stack);
     }
 }
 
@@ -277,7 +285,7 @@ static void a_stack_that_ran_deep_gives_its_pages_back_when_a_task_parks_on_it(v
     (void)state;
     memset(low_of(stack) + 64, 1, (size_t)(top_of(stack) - low_of(stack)) - 64);
     assert_true(resident_pages(stack) > 10);
-    nxi_stack_put(&cache, stack);
+    give_back(&cache, stack);
     assert_ptr_equal(nxi_stack_get(&cache, SIZE), stack);
     assert_true(resident_pages(stack) > 10);
     nxi_stack_parking(stack, top_of(stack) - 300);
@@ -288,7 +296,48 @@ static void a_stack_that_ran_deep_gives_its_pages_back_when_a_task_parks_on_it(v
     memset(low_of(stack) + 64, 1, (size_t)(top_of(stack) - low_of(stack)) - 64);
     nxi_stack_parking(stack, top_of(stack) - 300);
     assert_true(resident_pages(stack) > 10);
-    nxi_stack_put(&cache, stack);
+    give_back(&cache, stack);
+}
+
+static void a_stack_that_ran_deep_and_goes_on_with_the_next_task_is_trimmed_as_well(void **state)
+{
+    struct nxi_stack *stack = nxi_stack_get(&cache, SIZE);
+
+    (void)state;
+    memset(low_of(stack) + 4096, 0x55, (size_t)(top_of(stack) - low_of(stack)) - 4096);
+    assert_false(nxi_stack_overflowed(stack));
+    nxi_stack_again(stack);
+    assert_true(nxi_stack_high_water(stack) > SIZE / 2);
+    nxi_stack_parking(stack, top_of(stack) - 300);
+    assert_true(nxi_stack_high_water(stack) <= 4096);
+    give_back(&cache, stack);
+}
+
+static void the_books_are_right_with_a_spare_stack_and_without(void **state)
+{
+    int64_t cached = nxi_stack_cached_count(&cache);
+    struct nxi_stack *first = nxi_stack_get(&cache, SIZE);
+    struct nxi_stack *second = nxi_stack_get(&cache, SIZE);
+    struct nxi_stack *other;
+
+    (void)state;
+    give_back(&cache, first);
+    assert_int_equal(nxi_stack_live_count(&cache), 1);
+    give_back(&cache, second);
+    assert_int_equal(nxi_stack_live_count(&cache), 0);
+    assert_true(nxi_stack_cached_count(&cache) >= 2);
+    other = nxi_stack_get(&cache, 2 * SIZE); /* not the spare one's size */
+    assert_ptr_not_equal(other, second);
+    assert_int_equal(nxi_stack_size(other), 2 * SIZE);
+    assert_ptr_equal(nxi_stack_get(&cache, SIZE), second);
+    assert_int_equal(nxi_stack_live_count(&cache), 2);
+    give_back(&cache, second);
+    give_back(&cache, other);
+    assert_int_equal(nxi_stack_live_count(&cache), 0);
+    nxi_stack_cache_drain(&cache);
+    assert_int_equal(nxi_stack_cached_count(&cache), 0);
+    assert_true(nxi_stacks_depot_count() >= 3);
+    assert_true(cached >= 0);
 }
 
 static void parking_deep_keeps_what_is_in_use(void **state)
@@ -298,7 +347,7 @@ static void parking_deep_keeps_what_is_in_use(void **state)
 
     (void)state;
     memset(low_of(stack) + 64, 1, (size_t)(top_of(stack) - low_of(stack)) - 64);
-    nxi_stack_put(&cache, stack);
+    give_back(&cache, stack);
     assert_ptr_equal(nxi_stack_get(&cache, SIZE), stack);
     memset(sp, 7, (size_t)(top_of(stack) - sp));
     nxi_stack_parking(stack, sp);
@@ -306,13 +355,13 @@ static void parking_deep_keeps_what_is_in_use(void **state)
         if (*at != 7)
             fail_msg("%zu bytes below the top were lost", (size_t)(top_of(stack) - at));
     assert_true(resident_pages(stack) <= 20000 / page_size + 3);
-    nxi_stack_put(&cache, stack);
+    give_back(&cache, stack);
 
     /* it parked deep, and its topmost page alone would not tell */
     assert_ptr_equal(nxi_stack_get(&cache, SIZE), stack);
     nxi_stack_parking(stack, top_of(stack) - 300);
     assert_int_equal(resident_pages(stack), 1);
-    nxi_stack_put(&cache, stack);
+    give_back(&cache, stack);
 }
 
 static void a_shallow_stack_is_never_trimmed(void **state)
@@ -325,11 +374,11 @@ static void a_shallow_stack_is_never_trimmed(void **state)
     for (int life = 0; life < 3; life++) {
         memset(top_of(stack) - 2900, 1, 2900);
         assert_int_equal(stack->flags & 1, 0);
-        nxi_stack_put(&cache, stack);
+        give_back(&cache, stack);
         assert_ptr_equal(nxi_stack_get(&cache, SIZE), stack);
         assert_true((uintptr_t)top_of(stack) - 2900 >= stack->alarm);
     }
-    nxi_stack_put(&cache, stack);
+    give_back(&cache, stack);
 }
 
 static void decay_trims_deep_stacks_and_empties_the_depot(void **state)
@@ -347,7 +396,7 @@ static void decay_trims_deep_stacks_and_empties_the_depot(void **state)
         memset(low_of(stacks[i]) + 64, 1, (size_t)(top_of(stacks[i]) - low_of(stacks[i])) - 64);
     }
     for (int i = 0; i < COUNT; i++)
-        nxi_stack_put(&cache, stacks[i]);
+        give_back(&cache, stacks[i]);
     used = resident_bytes();
     assert_true(used - before > COUNT * 50000);
     assert_true(nxi_stacks_depot_count() > 0);
@@ -370,7 +419,7 @@ static void decay_trims_deep_stacks_and_empties_the_depot(void **state)
     }
     assert_int_equal(nxi_stacks_mapped_bytes(), before);
     for (int i = 0; i < COUNT; i++)
-        nxi_stack_put(&cache, stacks[i]);
+        give_back(&cache, stacks[i]);
 }
 
 static void what_one_worker_drains_another_one_gets(void **state)
@@ -382,13 +431,13 @@ static void what_one_worker_drains_another_one_gets(void **state)
     (void)state;
     drain(NULL);
     stack = nxi_stack_get(&cache, SIZE);
-    nxi_stack_put(&cache, stack);
+    give_back(&cache, stack);
     nxi_stack_cache_drain(&cache);
     assert_int_equal(nxi_stacks_depot_count(), 1);
     before = nxi_stacks_mapped_bytes();
     assert_ptr_equal(nxi_stack_get(&other, SIZE), stack);
     assert_int_equal(nxi_stacks_mapped_bytes(), before);
-    nxi_stack_put(&other, stack);
+    give_back(&other, stack);
     nxi_stack_cache_drain(&other);
 }
 
@@ -433,7 +482,7 @@ static void without_guards_stacks_work_and_one_warning_says_so(void **state)
             assert_true(nxi_stack_overflowed(stacks[i]));
             low_of(stacks[i])[3] = 0;
         }
-        nxi_stack_put(&cache, stacks[i]);
+        give_back(&cache, stacks[i]);
     }
 }
 
@@ -454,9 +503,9 @@ static void locked_memory_falls_back_to_mprotect(void **state)
         if (stack == NULL || readable(low_of(stack) - 8) || !nxi_stack_guard_hit(low_of(stack) - 8, NULL))
             _exit(1);
         memset(low_of(stack) + 64, 1, 100000);
-        nxi_stack_put(&cache, stack);
+        give_back(&cache, stack);
         nxi_stack_parking(nxi_stack_get(&cache, (size_t)256 << 10), top_of(stack) - 300);
-        nxi_stack_put(&cache, stack);
+        give_back(&cache, stack);
         _exit(0);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
@@ -480,7 +529,7 @@ static void high_water_is_what_was_written(void **state)
     assert_int_equal(nxi_stack_high_water(stack), 800);
     top_of(stack)[-600000] = 1;
     assert_true(nxi_stack_high_water(stack) >= 600000 && nxi_stack_high_water(stack) < 600008);
-    nxi_stack_put(&cache, stack);
+    give_back(&cache, stack);
 }
 
 #ifndef SANITIZED
@@ -518,7 +567,7 @@ static void a_hundred_thousand_guarded_stacks_cost_a_page_each_and_no_mappings(v
     for (int i = 0; i < MANY; i += 997)
         assert_false(readable(low_of(stacks[i]) - 8));
     for (int i = 0; i < MANY; i++)
-        nxi_stack_put(&cache, stacks[i]);
+        give_back(&cache, stacks[i]);
     assert_int_equal(drain(NULL), 0);
     assert_true(resident_bytes() < before + ((size_t)20 << 20));
 }
@@ -549,7 +598,7 @@ static void *churn(void *arg)
         } else {
             for (int j = 1; j <= 256; j++)
                 bad_count += top_of(held[at])[-j] != (char)(at + 1);
-            nxi_stack_put(own, held[at]);
+            give_back(own, held[at]);
             held[at] = NULL;
         }
         if (i % 1000 == 999)
@@ -559,7 +608,7 @@ static void *churn(void *arg)
     }
     for (int i = 0; i < 64; i++)
         if (held[i] != NULL)
-            nxi_stack_put(own, held[i]);
+            give_back(own, held[i]);
     nxi_stack_cache_drain(own);
     return (void *)bad_count;
 }
@@ -577,7 +626,7 @@ static void workers_share_the_depot_and_never_a_stack(void **state)
 
         pthread_join(threads[i], &bad_count);
         assert_null(bad_count);
-        assert_int_equal(caches[i].live_count, 0);
+        assert_int_equal(nxi_stack_live_count(&caches[i]), 0);
     }
 }
 
@@ -605,10 +654,10 @@ static void out_of_address_space_is_null_and_not_the_end(void **state)
     assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
     assert_true(count < 64);
     while (count > 0)
-        nxi_stack_put(&cache, stacks[--count]);
+        give_back(&cache, stacks[--count]);
     stacks[0] = nxi_stack_get(&cache, NXI_STACK_SIZE_MAX);
     assert_non_null(stacks[0]);
-    nxi_stack_put(&cache, stacks[0]);
+    give_back(&cache, stacks[0]);
 #endif
 }
 
@@ -623,6 +672,8 @@ int main(void)
         cmocka_unit_test(an_overwritten_control_block_aborts_at_put),
         cmocka_unit_test(parking_outside_the_stack_says_so_and_aborts),
         cmocka_unit_test(a_stack_that_ran_deep_gives_its_pages_back_when_a_task_parks_on_it),
+        cmocka_unit_test(a_stack_that_ran_deep_and_goes_on_with_the_next_task_is_trimmed_as_well),
+        cmocka_unit_test(the_books_are_right_with_a_spare_stack_and_without),
         cmocka_unit_test(parking_deep_keeps_what_is_in_use),
         cmocka_unit_test(a_shallow_stack_is_never_trimmed),
         cmocka_unit_test(decay_trims_deep_stacks_and_empties_the_depot),

@@ -37,6 +37,7 @@ struct nx_ready {
 #define NX_REASON_YIELD 3u   /* to the back of its queue */
 #define NX_REASON_UNBLOCK 4u /* another task let it go: join, channel, lock */
 #define NX_REASON_REMOTE 5u  /* came by the inbox */
+#define NX_REASON_RETURN 6u  /* the task that it joins has ended on this worker, and leaves it its place */
 
 #define NX_WORKER_INJECT UINT32_MAX /* select: any worker may take it; the core calls inject */
 
@@ -64,12 +65,16 @@ struct nx_sched_ops {
     /* On that worker: what it runs next; NULL: nothing. */
     struct nx_ready *(*dequeue)(struct nx_sched *sched, uint32_t worker);
     /* On that worker, when dequeue has given nothing: takes one stealable task from others, and may move more into
-     * its own queue. Absent: workers share nothing. */
+     * its own queue. Absent: workers share nothing. May give nothing although has_work says yes: it is asked again. */
     struct nx_ready *(*steal)(struct nx_sched *sched, uint32_t thief);
     /* On that worker, after the drivers are armed: 1 if dequeue or steal could give something. */
     uint32_t (*has_work)(struct nx_sched *sched, uint32_t worker);
     /* Optional: up to max of a worker's queue, while all workers stand still. */
     uint32_t (*dump)(struct nx_sched *sched, uint32_t worker, struct nx_ready **out, uint32_t max);
+    /* Optional, on that worker: the running task is about to wait for this one, which was enqueued and has not started.
+     * 1: it was in the worker's queue and is given out, to run in the other's place; 0: it isn't, or is hard to find.
+     * It may be elsewhere by now, in another's queue or running: only what the scheduler finds may be relied upon. */
+    uint32_t (*take)(struct nx_sched *sched, uint32_t worker, struct nx_ready *ready);
 };
 
 #endif
