@@ -27,7 +27,7 @@ tests_lib_libnxt_la_SOURCES = tests/lib/audit.c tests/lib/child.c tests/lib/expe
 	tests/lib/net.c tests/lib/nxt.h tests/lib/nxt_chan.h tests/lib/nxt_net.h tests/lib/peer.c tests/lib/runner.c \
 	tests/lib/users.c tests/lib/watchdog.c
 
-script_tests = tests/bench/report.sh tests/build/cells.sh tests/build/format.sh \
+script_tests = tests/bench/growth.sh tests/bench/report.sh tests/build/cells.sh tests/build/format.sh \
 	tests/build/headers.sh tests/build/install.sh tests/build/man.sh tests/build/pages.sh \
 	tests/build/plugins.sh tests/build/symbols.sh tests/load/open_loop.sh tests/model/run.sh \
 	tests/plugin/test_privileged.sh
@@ -100,7 +100,7 @@ TESTS += $(script_tests) $(example_tests)
 if HAVE_CMOCKA
 TESTS += $(cmocka_tests) $(conform_cells) tests/conform/epoll-iouring_files.cell
 endif
-EXTRA_DIST += $(example_tests) tests/bench/report.py tests/bench/report.sh tests/examples/lib.sh \
+EXTRA_DIST += $(example_tests) tests/bench/growth.py tests/bench/growth.sh tests/bench/report.py tests/bench/report.sh tests/examples/lib.sh \
 	tests/build/app.c tests/build/bench.sh tests/build/cells.sh \
 	tests/build/format.sh tests/build/pages.sh \
 	tests/build/headers.sh tests/build/install.sh tests/build/man.sh tests/build/plugins.sh \

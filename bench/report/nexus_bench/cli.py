@@ -22,14 +22,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--goals", type=Path, help="instead of bench/goals.json")
     p.add_argument("--list", action="store_true", help="print what would be run, and how long that takes")
     p.add_argument("--rows", action="append", default=[], metavar="GLOB", help="only these rows (repeatable)")
-    p.add_argument("--area", action="append", default=[], help="only this area (repeatable)")
+    p.add_argument("--area", action="append", default=[], help="only this area (repeatable); growth: nothing else")
     p.add_argument("--backend", action="append", default=[], help="only this backend (repeatable)")
     p.add_argument("--scheduler", action="append", default=[], help="only this scheduler (repeatable)")
     p.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True,
                    help="measure the peers that are built")
     p.add_argument("--judged-only", action="store_true", help="no cells beside those that have a verdict")
     p.add_argument("--growth", action=argparse.BooleanOptionalAction, default=None,
-                   help="run bench/growth (by default with neither --rows nor --area)")
+                   help="run bench/growth (by default with neither --rows nor --area, or --area=growth)")
     p.add_argument("--rounds", type=int, default=verdicts.LEAST_ROUNDS, help="fewer than 15 are a look (15)")
     p.add_argument("--quick", action="store_true", help=f"a look: {LOOK_ROUNDS} short rounds")
     p.add_argument("--duration", type=float, help="seconds of load in an echo run (1)")
@@ -94,7 +94,8 @@ def run_report(options: argparse.Namespace) -> Optional[dict[str, Any]]:
     wanted = goals.read(find_goals(options.goals))
     found = programs.find(find_build(options.build), options.peers)
     rows = goals.chosen(wanted.rows, options.rows, options.area)
-    if not rows:
+    alone = options.area == ["growth"]  # which has no rows
+    if not rows and not alone:
         raise goals.GoalsError("no row is like that; --list shows them all")
     choice = plan.Choice(tuple(options.backend), tuple(options.scheduler), options.peers, not options.judged_only)
     judged = plan.make(found, rows, choice)
@@ -110,7 +111,7 @@ def run_report(options: argparse.Namespace) -> Optional[dict[str, Any]]:
     look = count < verdicts.LEAST_ROUNDS
     counted = Counted(found, options.instructions)
     grown: list[dict[str, Any]] = []
-    if options.growth or (options.growth is None and not options.rows and not options.area):
+    if options.growth or (options.growth is None and not options.rows and (alone or not options.area)):
         times = 1 if options.quick else growth.LEAST_ROUNDS
         grown = growth.measure(found, times, wanted.growth)
         grown += growth.connections(found, times, lengths, wanted.growth)

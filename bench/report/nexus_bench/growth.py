@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
@@ -20,6 +21,20 @@ PROGRAM_SECONDS = 900
 LEAST_ROUNDS = 3
 CONNECTIONS = (50, 100, 1000, 10000, 100000)  # fewer do not keep a server busy: its wakes would count
 SUBJECTS = ("tasks", "timers", "workers")  # of bench/growth/growth
+MEMORY = {"bytes": "memory", "kernel_bytes": "memory in the kernel, both ends"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A program of bench/growth, and what it is to run on."""
+
+    program: Path
+    arguments: tuple[str, ...] = ()
+    backend: str = ""
+    sched: str = ""
+
+    def name(self, subject: str) -> str:
+        return f"{subject}, {self.backend}" if self.backend else subject
 
 
 def programs_of(build: Path) -> list[Path]:
@@ -30,17 +45,18 @@ def programs_of(build: Path) -> list[Path]:
                   if f.is_file() and os.access(f, os.X_OK) and f.suffix not in (".la", ".sh"))
 
 
-def run(programs: Programs, program: Path, arguments: list[str], sched: str = "") -> tuple[list[dict[str, Any]], str]:
+def run(programs: Programs, call: Call) -> tuple[list[dict[str, Any]], str]:
     """The subjects that it measured, each with its points; or why not."""
     try:
-        done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=PROGRAM_SECONDS,
-                              env=programs.environment("", sched, 0, ()))
+        done = subprocess.run([call.program, *call.arguments], capture_output=True, text=True, check=False,
+                              timeout=PROGRAM_SECONDS, env=programs.environment(call.backend, call.sched, 0, ()))
     except (OSError, subprocess.TimeoutExpired) as error:
         return [], str(error)
     if done.returncode != 0:
         return [], failure_of(done.returncode, done.stderr)
     try:
-        return [part for one in parse(done.stdout) for part in with_memory(one)], ""
+        found = [part for one in parse(done.stdout) for part in with_memory(one)]
+        return [{**one, "subject": call.name(one["subject"])} for one in found], ""
     except (ValueError, KeyError, TypeError) as error:
         return [], f"prints no growth JSON: {error!r}"
 
@@ -54,16 +70,23 @@ def parse(text: str) -> list[dict[str, Any]]:
     if isinstance(found, dict):
         found = found.get("subjects", [found])
     return [{**f, "subject": str(f["subject"]), "unit": str(f.get("unit", "")),
-             "points": [(float(p["n"]), float(p["value"])) for p in f["points"]],
-             "bytes": [(float(p["n"]), float(p.get("bytes", 0))) for p in f["points"]]} for f in found]
+             "points": [(float(p["n"]), float(p["value"])) for p in f["points"]], "note": note_of(f),
+             **{key: [(float(p["n"]), float(p.get(key, 0))) for p in f["points"]] for key in MEMORY}} for f in found]
+
+
+def note_of(one: dict[str, Any]) -> str:
+    """What the program says, and the limits of the machine that it met."""
+    met = [f"{limit['name']} {limit['value']} ({limit['what']})" for limit in one.get("limits", []) if limit["met"]]
+    said = [str(one["note"])] if one.get("note") else []
+    return "; ".join(said + (["limits met: " + "; ".join(met)] if met else []))
 
 
 def with_memory(one: dict[str, Any]) -> list[dict[str, Any]]:
     """What is counted in bytes beside the time is a subject of its own."""
-    sized = [(n, size) for n, size in one.pop("bytes", []) if size > 0]
-    if not sized:
-        return [one]
-    return [one, {**one, "subject": f"{one['subject']}, memory", "unit": "bytes", "points": sized}]
+    sizes = {key: [(n, size) for n, size in one.pop(key, []) if size > 0] for key in MEMORY}
+    return [one] + [{**one, "subject": f"{one['subject']}, {MEMORY[key]}", "unit": "bytes", "note": "",
+                     "points": points}
+                    for key, points in sizes.items() if points]
 
 
 def limit_of(subject: str, growth: tuple[Growth, ...]) -> Optional[Growth]:
@@ -102,15 +125,18 @@ def failed(program: Path, why: str) -> dict[str, Any]:
             "verdict": verdicts.FAILED, "reason": why, "points": []}
 
 
-def _wanted(programs: Programs) -> list[tuple[Path, list[str], str]]:
-    """Each program with its subject; one of workers needs a scheduler that steals."""
-    found: list[tuple[Path, list[str], str]] = []
+def _wanted(programs: Programs) -> list[Call]:
+    """Each program with its subject; workers want a scheduler that steals, connections are shown on every backend."""
+    found: list[Call] = []
     for program in programs_of(programs.build):
-        for subject in SUBJECTS if program.name == "growth" else ("",):
-            sched = "work_stealing" if subject == "workers" else ""
-            if not sched or sched in programs.scheds:
-                found.append((program, [subject] if subject else [], sched))
-    return found
+        if program.name == "growth":
+            found += [Call(program, (subject,), sched="work_stealing" if subject == "workers" else "")
+                      for subject in SUBJECTS]
+        elif program.name == "connections":
+            found += [Call(program, backend=backend, sched="local") for backend in programs.backends]
+        else:
+            found.append(Call(program))
+    return [call for call in found if not call.sched or call.sched in programs.scheds]
 
 
 def connections(programs: Programs, rounds: int, lengths: Lengths, growth: tuple[Growth, ...]) -> list[dict[str, Any]]:
@@ -142,13 +168,13 @@ def connections(programs: Programs, rounds: int, lengths: Lengths, growth: tuple
 
 def measure(programs: Programs, rounds: int, growth: tuple[Growth, ...]) -> list[dict[str, Any]]:
     report: list[dict[str, Any]] = []
-    for program, arguments, sched in _wanted(programs):
+    for call in _wanted(programs):
         by_subject: dict[str, list[dict[str, Any]]] = {}
         why = ""
         for _ in range(rounds):
-            subjects, why = run(programs, program, arguments, sched)
+            subjects, why = run(programs, call)
             if why:
-                report.append(failed(program, why))
+                report.append(failed(call.program, why))
                 break
             for one in subjects:
                 by_subject.setdefault(one["subject"], []).append(one)

@@ -85,6 +85,8 @@ def growth_lines(report: dict[str, Any]) -> list[str]:
         power = f"{fit['median']:+.3f} [{fit['low']:.3f}, {fit['high']:.3f}]" if fit else "-"
         limit = f"≤ {one['limit']:g}" if one["limit"] is not None else ""
         lines.append(f"{one['subject']:40}  {limit:8}  {power:26}  {one['verdict']}  {one['reason']}".rstrip())
+        if one["note"]:
+            lines += textwrap.wrap(one["note"], 110, initial_indent="      ", subsequent_indent="      ")
     return lines
 
 
