@@ -331,6 +331,29 @@ static NXI_NOINLINE int recv_held(struct nx_chan *chan, struct nxi_worker *worke
     return finish(worker, woken, result);
 }
 
+/*
+ * A channel that is held at home, and is let go, in the usual case of a wait: one pass from here to the switch, since
+ * a message there and back is little else.
+ */
+static NXI_NOINLINE int wait_at_home(struct nx_chan *chan, struct nxi_worker *worker, struct nxi_waiters *list,
+                                     void *data, nx_time deadline)
+{
+    const char *what = list == &chan->senders ? "send" : "receive";
+    const struct nxi_chan_place place = {NULL, chan, list, what, chan};
+    if (NXI_UNLIKELY(!nxi_waiter_is_usual(worker, deadline))) {
+        chan->held_at_home = true;
+        return (int)nxi_chan_wait(&place, worker, data, deadline);
+    }
+    struct nxi_waiter waiter;
+    nxi_waiter_init(&waiter, worker);
+    nxi_waiter_note(&waiter, what, NXI_OBJECT_POINTER, (uintptr_t)chan);
+    waiter.data = data;
+    nxi_waiters_push(list, &waiter);
+    nxi_chan_leave_home(chan);
+    int error = NXI_LIKELY(nxi_waiter_wait_once(&waiter, worker)) ? 0 : nxi_waiter_wait(&waiter, NX_FOREVER, true);
+    return (int)(NXI_LIKELY(error == 0) ? waiter.result : give_up(&place, &waiter, error));
+}
+
 /* The end of a call that met nobody. */
 static inline int charge(struct nxi_worker *worker)
 {
@@ -338,6 +361,16 @@ static inline int charge(struct nxi_worker *worker)
         return finish(worker, NULL, 0);
     worker->credit--;
     return 0;
+}
+
+/* At home, as above: to a task of the same worker that waits. */
+static inline void hand_over(struct nx_chan *chan, struct nxi_worker *worker, const void *elem,
+                             struct nxi_waiter *receiver)
+{
+    nxi_waiters_remove(&chan->receivers, receiver);
+    nxi_chan_copy(receiver->data, elem, chan->elem_size);
+    nxi_chan_leave_home(chan);
+    nxi_waiter_wake_beside(receiver, worker, NX_REASON_UNBLOCK);
 }
 
 /* Under one lock: somebody is home, and may be changing everything. This comes before any other look. */
@@ -495,8 +528,15 @@ int nx_chan_send(nx_chan *chan, const void *elem, nx_time deadline)
         return error;
     if (NXI_UNLIKELY(!nxi_chan_enter_home(chan, worker)))
         return send_shared(chan, worker, elem, deadline);
-    if (NXI_UNLIKELY(chan->receivers.first || nxi_chan_count(chan) >= chan->capacity ||
-                     chan->send.next == chan->send.end || chan->closed)) {
+    struct nxi_waiter *receiver = chan->receivers.first;
+    if (receiver && nxi_waiter_is_beside(receiver, worker)) {
+        hand_over(chan, worker, elem, receiver);
+        return charge(worker);
+    }
+    bool full = nxi_chan_count(chan) >= chan->capacity;
+    if (NXI_UNLIKELY(receiver || full || chan->send.next == chan->send.end || chan->closed)) {
+        if (full && !receiver && !chan->closed)
+            return wait_at_home(chan, worker, &chan->senders, (void *)(uintptr_t)elem, deadline);
         chan->held_at_home = true;
         return send_held(chan, worker, elem, deadline);
     }
@@ -518,7 +558,10 @@ int nx_chan_recv(nx_chan *chan, void *ret_elem, nx_time deadline)
         return error;
     if (NXI_UNLIKELY(!nxi_chan_enter_home(chan, worker)))
         return recv_shared(chan, worker, ret_elem, deadline);
-    if (NXI_UNLIKELY(chan->senders.first || nxi_chan_count(chan) == 0 || chan->recv.next == chan->recv.end)) {
+    bool empty = nxi_chan_count(chan) == 0;
+    if (NXI_UNLIKELY(chan->senders.first || empty || chan->recv.next == chan->recv.end)) {
+        if (empty && !chan->senders.first && !chan->closed)
+            return wait_at_home(chan, worker, &chan->receivers, ret_elem, deadline);
         chan->held_at_home = true;
         return recv_held(chan, worker, ret_elem, deadline);
     }

@@ -421,29 +421,7 @@ void nxi_idle(struct nxi_worker *worker);
 void nxi_wake_one(struct nx_runtime *runtime);
 void nxi_stop_searching(struct nxi_worker *worker); /* it has found something to run */
 
-/* waiter.c */
-void nxi_waiter_init(struct nxi_waiter *waiter, struct nxi_worker *worker); /* worker NULL: a plain thread */
-void nxi_waiter_wake(struct nxi_waiter *waiter, uint32_t reason);
-int nxi_waiter_wait(struct nxi_waiter *waiter, nx_time deadline, bool heed_cancel);
-/* Waits until the choice is stirred. clock is a waiter of the same task that nobody else knows: it has the timer. */
-int nxi_choice_wait(struct nxi_waiter *clock, struct nxi_choice *choice, nx_time deadline);
-void nxi_waiter_forget(struct nxi_waiter *waiter); /* the caller has unlinked it: no wake will come */
-
-/* For nx_dump, after nxi_waiter_init: what is static. */
-static inline void nxi_waiter_note(struct nxi_waiter *waiter, const char *what, enum nxi_wait_object kind,
-                                   uint64_t object)
-{
-    waiter->note.what = what;
-    waiter->note.kind = kind;
-    waiter->note.object = object;
-}
-void nxi_waiters_push(struct nxi_waiters *list, struct nxi_waiter *waiter);
-void nxi_waiters_remove(struct nxi_waiters *list, struct nxi_waiter *waiter);
-/* Takes out the first one that is still to be served, which the caller must wake; NULL: there is none. */
-struct nxi_waiter *nxi_waiters_pop(struct nxi_waiters *list);
-/* The same, left in: the caller decides by its weight and then claims, removes and wakes it. */
-bool nxi_waiter_claim(struct nxi_waiter *waiter); /* false: another of its choice has been served */
-
+/* waiter.c; more of it is in waiter.h */
 /* When a wait of the current task with this deadline ends: a scope's may be earlier. Shields are heeded. */
 nx_time nxi_deadline(const struct nxi_worker *worker, nx_time deadline);
 
@@ -541,5 +519,7 @@ extern atomic_uint nxi_runtime_count;
 void nxi_self_set(struct nxi_worker *worker);
 _Noreturn void nxi_end_in_forked_child(void);
 void nxi_runtimes_forked(void); /* in the child: the drivers close what it must not keep */
+
+#include "waiter.h" /* last: it takes all of the above */
 
 #endif

@@ -221,6 +221,12 @@ static inline bool nxi_stack_shallow(const struct nxi_stack *stack, const void *
     return (uintptr_t)sp >= ((uintptr_t)stack & ~(uintptr_t)4095);
 }
 
+/* The same told by the alarm itself, for one that has a page or so in use. */
+static inline bool nxi_stack_alarmed(const struct nxi_stack *stack, const void *sp)
+{
+    return (uintptr_t)sp < stack->alarm;
+}
+
 static inline bool nxi_stack_alarm_usual(const struct nxi_stack *stack)
 {
     return stack->alarm <= ((uintptr_t)stack & ~(uintptr_t)4095);

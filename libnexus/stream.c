@@ -141,6 +141,18 @@ static void note(struct nxi_stream_op *op, const struct nx_completion *completio
         op->base.op.data = completion->flags & NX_COMPLETION_LOANED ? completion->data : NULL;
 }
 
+/* As nxi_waiter_wake. Nearly always the task is this worker's and waits for this alone, with no timer. */
+static inline void wake(struct nxi_worker *worker, struct nxi_waiter *waiter)
+{
+    if (NXI_UNLIKELY(waiter->worker != worker || waiter->choice || nxi_timer_active(&waiter->timer))) {
+        nxi_waiter_wake(waiter, NX_REASON_IO);
+        return;
+    }
+    waiter->task->pins--;
+    atomic_store_explicit(&waiter->woken, true, memory_order_relaxed);
+    nxi_ready(worker, waiter->task, NX_REASON_IO);
+}
+
 void nxi_stream_done(struct nxi_worker *worker, struct nxi_op *base, const struct nx_completion *completion)
 {
     struct nxi_stream_op *op = nxi_container(base, struct nxi_stream_op, base);
@@ -152,9 +164,9 @@ void nxi_stream_done(struct nxi_worker *worker, struct nxi_op *base, const struc
         __builtin_prefetch(op->waiter.task->fiber.sp);
     unlink_op(op);
     op->closed = stream->closing;
-    if (stream->closing && !stream->ops)
+    if (NXI_UNLIKELY(stream->closing && !stream->ops))
         submit_close(worker, stream);
-    nxi_waiter_wake(&op->waiter, NX_REASON_IO);
+    wake(worker, &op->waiter);
 }
 
 /* What the completion means to the caller; reason: why the driver was asked to cancel, or 0. */
@@ -194,26 +206,41 @@ static NXI_NOINLINE int64_t try_last(struct nx_stream *stream, struct nxi_stream
     return result == -EAGAIN ? -ETIMEDOUT : result;
 }
 
-/* As nxi_waiter_wait. Nearly always there is no deadline, and the first to wake the task is the completion. */
+/*
+ * As nxi_waiter_init and nxi_waiter_wait. Nearly always there is no deadline, and the first to wake the task is the
+ * completion: then the timer is never looked at but for whether it runs, and the rest of it is left as it was. Nobody
+ * else knows the waiter, so it can be made anew.
+ */
 static inline int wait_for(struct nxi_worker *worker, struct nxi_stream_op *op, nx_time deadline)
 {
-    struct nxi_task *task = op->waiter.task;
-    if (NXI_LIKELY(deadline == NX_FOREVER && !(task->flags & NXI_TASK_LIMITED) && !nxi_task_cancelled(task))) {
-        op->waiter.note.since = worker->turn_time;
-        task->waiting = &op->waiter;
+    struct nxi_task *task = worker->current;
+    struct nxi_waiter *waiter = &op->waiter;
+    if (NXI_LIKELY(deadline == NX_FOREVER && !(task->flags & NXI_TASK_LIMITED) &&
+                   !(atomic_load_explicit(&task->ctl, memory_order_acquire) & NXI_CTL_CANCEL))) {
+        waiter->task = task;
+        waiter->worker = worker;
+        waiter->choice = NULL;
+        waiter->result = 0;
+        waiter->timer.link = NULL;
+        waiter->note.since = worker->turn_time;
+        nxi_waiter_note_op(waiter, &op->base.op);
+        atomic_init(&waiter->woken, false);
+        task->pins++;
+        task->waiting = waiter;
         nxi_park(worker);
-        if (NXI_LIKELY(atomic_load_explicit(&op->waiter.woken, memory_order_relaxed)))
+        if (NXI_LIKELY(atomic_load_explicit(&waiter->woken, memory_order_relaxed)))
             return 0;
+        nxi_waiter_forget(waiter);
     }
-    return nxi_waiter_wait(&op->waiter, deadline, heeds_cancel(&op->base.op));
+    nxi_waiter_init(waiter, worker);
+    nxi_waiter_note_op(waiter, &op->base.op);
+    return nxi_waiter_wait(waiter, deadline, heeds_cancel(&op->base.op));
 }
 
 int64_t nxi_stream_wait(struct nxi_worker *worker, nx_stream *stream, struct nxi_stream_op *op, nx_time deadline,
                         bool *inout_held)
 {
     link_op(stream, op);
-    nxi_waiter_init(&op->waiter, worker);
-    nxi_waiter_note_op(&op->waiter, &op->base.op);
     if (inout_held)
         nxi_stream_hold(stream, inout_held);
     int reason = wait_for(worker, op, deadline);

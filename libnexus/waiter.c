@@ -38,26 +38,11 @@ static struct bucket *bucket_of(const struct nxi_waiter *waiter)
     return &buckets[((uintptr_t)waiter >> 6) % BUCKETS];
 }
 
-static void timer_fired(struct nxi_timer *timer)
+void nxi_waiter_timer_fired(struct nxi_timer *timer)
 {
     struct nxi_waiter *waiter = nxi_container(timer, struct nxi_waiter, timer);
     waiter->timed_out = true;
     nxi_ready(waiter->worker, waiter->task, NX_REASON_TIMER);
-}
-
-void nxi_waiter_init(struct nxi_waiter *waiter, struct nxi_worker *worker)
-{
-    waiter->task = worker ? worker->current : NULL;
-    waiter->worker = worker;
-    waiter->link = NULL;
-    waiter->choice = NULL;
-    waiter->result = 0;
-    waiter->timed_out = false;
-    waiter->note.what = NULL;
-    atomic_init(&waiter->woken, false);
-    nxi_timer_init(&waiter->timer, timer_fired);
-    if (waiter->task)
-        waiter->task->pins++; /* it stays on this worker while somebody may post to it here */
 }
 
 void nxi_waiter_forget(struct nxi_waiter *waiter)
@@ -216,25 +201,6 @@ NXI_NOINLINE int nxi_choice_wait(struct nxi_waiter *clock, struct nxi_choice *ch
 }
 
 /* ---- lists ---- */
-
-void nxi_waiters_push(struct nxi_waiters *list, struct nxi_waiter *waiter)
-{
-    struct nxi_waiter **last = list->first ? list->last : &list->first;
-    waiter->next = NULL;
-    waiter->link = last;
-    *last = waiter;
-    list->last = &waiter->next;
-}
-
-void nxi_waiters_remove(struct nxi_waiters *list, struct nxi_waiter *waiter)
-{
-    *waiter->link = waiter->next;
-    if (waiter->next)
-        waiter->next->link = waiter->link;
-    else
-        list->last = waiter->link;
-    waiter->link = NULL;
-}
 
 /*
  * A choice is claimed by a compare-and-swap of its winner from 0, under the lock of the object in whose list the waiter

@@ -255,8 +255,9 @@ static NXI_NOINLINE void leave_slowly(struct nxi_worker *worker, struct nxi_task
 /* Away from the running task, and back. */
 static inline void leave(struct nxi_worker *worker, struct nxi_task *task, struct nxi_task *next)
 {
-    if (NXI_UNLIKELY(!nxi_stack_shallow(task->stack, __builtin_frame_address(0)) ||
-                     task->flags & (NX_TASK_FPENV | NXI_TASK_DEEP))) {
+    void *frame = __builtin_frame_address(0);
+    if (NXI_UNLIKELY(task->flags & (NX_TASK_FPENV | NXI_TASK_DEEP)) ||
+        NXI_UNLIKELY(!nxi_stack_shallow(task->stack, frame) && nxi_stack_alarmed(task->stack, frame))) {
         leave_slowly(worker, task, next);
         return;
     }

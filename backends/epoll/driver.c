@@ -193,8 +193,10 @@ static void poller_unwatch(struct nx_poller *poller, int32_t fd)
 /* ---- waiting ---- */
 
 /* Urgent data makes recv stop short of what is there, as an error does: the same rule for the next call. */
-static uint32_t to_ready(uint32_t events)
+static inline uint32_t to_ready(uint32_t events)
 {
+    if (__builtin_expect(events == (EPOLLIN | EPOLLOUT), 1)) /* a request */
+        return NX_READY_IN | NX_READY_OUT;
     return (events & EPOLLIN ? NX_READY_IN : 0) | (events & EPOLLOUT ? NX_READY_OUT : 0) |
            (events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR | EPOLLPRI) ? NX_READY_HUP : 0);
 }

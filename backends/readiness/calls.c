@@ -63,6 +63,15 @@ static int64_t got(struct nx_ctx *ctx, struct nx_fd_slot *slot, ssize_t n, size_
     return n;
 }
 
+/* -errno as the calls that are libc's tell it. */
+static ssize_t as_libc(ssize_t n)
+{
+    if (n >= 0)
+        return n;
+    errno = (int)-n;
+    return -1;
+}
+
 static int64_t try_read(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_op *op)
 {
     bool cut = false;
@@ -72,7 +81,7 @@ static int64_t try_read(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_o
         if (slot->user[SLOT_STATE] & SLOT_UNIX)
             n = recv_unix(slot->fd, op->data, op->len, &cut);
         else if (slot->flags & NX_FD_SOCKET)
-            n = quick_recv(slot->fd, op->data, op->len);
+            n = as_libc(quick_recv(slot->fd, op->data, op->len));
         else
             n = read(slot->fd, op->data, op->len);
     } while (n < 0 && errno == EINTR);
@@ -94,7 +103,7 @@ static int64_t try_write(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_
     do { /* ends as in try_read */
         readiness_count(&ctx->stats.calls, 1);
         if (slot->flags & NX_FD_SOCKET)
-            n = quick_send(slot->fd, op->data, op->len);
+            n = as_libc(quick_send(slot->fd, op->data, op->len));
         else
             n = write(slot->fd, op->data, op->len);
     } while (n < 0 && errno == EINTR);
