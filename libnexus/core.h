@@ -62,6 +62,7 @@ struct nxi_task {
     _Atomic uint8_t state;   /* nxi_task_state; the home worker's, RMW where a migration may race */
     uint8_t flags;
     uint8_t pins; /* waits that tie a migratable task to its worker */
+    bool bare;    /* it has left by nxi_fiber_jump(): what is to happen on its return is up to who switches to it */
     uint32_t stack_size;
 
     _Atomic uint64_t ctl; /* generation << 32 | NXI_CTL_...; any thread, by compare-and-swap or RMW */

@@ -223,7 +223,15 @@ static inline void switch_to(struct nxi_worker *worker, struct nxi_fiber *from, 
         nxi_fiber_switch(from, &next->fiber);
 }
 
-/* For who does not come back: the context to go on with, with a frame. */
+#ifdef NXI_FIBER_JUMP
+static void arrive_before(void *arg)
+{
+    (void)arg;
+    arrive(nxi_self());
+}
+#endif
+
+/* For who does not come back and leaves something to do: the context to go on with, with a frame. */
 static struct nxi_fiber *target(struct nxi_worker *worker, struct nxi_task *next)
 {
     worker->current = next;
@@ -231,6 +239,10 @@ static struct nxi_fiber *target(struct nxi_worker *worker, struct nxi_task *next
         return &worker->loop;
     if (state_of(next) == NXI_NEW)
         nxi_fiber_make(&next->fiber, nxi_stack_low(next->stack), nxi_stack_top(next->stack), task_main, next);
+#ifdef NXI_FIBER_JUMP
+    else if (next->bare)
+        nxi_fiber_before(&next->fiber, arrive_before, NULL);
+#endif
     account(worker, next);
     return &next->fiber;
 }
@@ -255,6 +267,7 @@ static NXI_NOINLINE void leave_slowly(struct nxi_worker *worker, struct nxi_task
 /* Away from the running task, and back. */
 static inline void leave(struct nxi_worker *worker, struct nxi_task *task, struct nxi_task *next)
 {
+    task->bare = false;
     void *frame = __builtin_frame_address(0);
     if (NXI_UNLIKELY(task->flags & (NX_TASK_FPENV | NXI_TASK_DEEP)) ||
         NXI_UNLIKELY(!nxi_stack_shallow(task->stack, frame) && nxi_stack_alarmed(task->stack, frame))) {
@@ -300,7 +313,7 @@ static NXI_NOINLINE struct nxi_task *behind_others(struct nxi_worker *worker, st
  * Through the scheduler. If it has no other task left then it has this one alone: that is taken back to worker->next,
  * so that two tasks that yield to each other need the scheduler once.
  */
-static inline struct nxi_task *rotate(struct nxi_worker *worker, struct nxi_task *task)
+static NXI_NOINLINE struct nxi_task *rotate(struct nxi_worker *worker, struct nxi_task *task)
 {
     const struct nx_sched_ops *ops = worker->sched_ops;
     ops->enqueue(worker->sched, worker->index, &task->ready, NX_REASON_YIELD);
@@ -325,26 +338,68 @@ static inline struct nxi_task *rotate(struct nxi_worker *worker, struct nxi_task
  * Where they may not it is enqueued at once, behind the others. With one other task that is ready the two change
  * places; counters.ready stays as it is.
  */
-static inline void yield_sole(struct nxi_worker *worker)
+static inline struct nxi_task *after_sole(struct nxi_worker *worker, struct nxi_task *task)
 {
-    struct nxi_task *task = worker->current, *next = worker->next;
+    struct nxi_task *next = worker->next;
     atomic_store_explicit(&task->state, NXI_READY, memory_order_relaxed);
-    if (NXI_UNLIKELY(worker->turn <= 0)) {
-        next = behind_others(worker, task);
-    } else if (next && next->ready.priority == task->ready.priority && next->stack) {
-        worker->next = task;
-        worker->next_reason = NX_REASON_YIELD;
-        worker->turn--;
-    } else if (next) {
-        next = behind_others(worker, task);
-    } else {
-        next = rotate(worker, task);
-    }
-    if (NXI_UNLIKELY(next == task))
+    if (NXI_UNLIKELY(worker->turn <= 0))
+        return behind_others(worker, task);
+    if (!next)
+        return rotate(worker, task);
+    if (next->ready.priority != task->ready.priority || !next->stack)
+        return behind_others(worker, task);
+    worker->next = task;
+    worker->next_reason = NX_REASON_YIELD;
+    worker->turn--;
+    return next;
+}
+
+static NXI_NOINLINE void go_on(struct nxi_worker *worker, struct nxi_task *task, struct nxi_task *next)
+{
+    if (next == task)
         account(worker, task);
     else
         leave(worker, task, next);
 }
+
+#ifdef NXI_FIBER_JUMP
+
+/* Near enough for nxi_stack_shallow(), without a frame to point at. */
+static inline const void *stack_pointer(void)
+{
+    const void *sp;
+    __asm__ volatile("movq %%rsp, %0" : "=r"(sp));
+    return sp;
+}
+
+/*
+ * The common case is bare: nothing is left to do on the way back, so the switch is a tail call and goes straight to
+ * the code of the user that yielded. Whoever leaves something in worker->after for a bare task sees to it (target).
+ */
+static inline void yield_sole(struct nxi_worker *worker)
+{
+    struct nxi_task *task = worker->current, *next = after_sole(worker, task);
+    if (NXI_UNLIKELY(!next || next == task || state_of(next) == NXI_NEW) ||
+        NXI_UNLIKELY(task->flags & (NX_TASK_FPENV | NXI_TASK_DEEP)) ||
+        NXI_UNLIKELY(!nxi_stack_shallow(task->stack, stack_pointer()))) {
+        go_on(worker, task, next);
+        return;
+    }
+    task->bare = true;
+    worker->current = next;
+    account(worker, next);
+    nxi_fiber_jump(&task->fiber.sp, next->fiber.sp);
+}
+
+#else
+
+static inline void yield_sole(struct nxi_worker *worker)
+{
+    struct nxi_task *task = worker->current;
+    go_on(worker, task, after_sole(worker, task));
+}
+
+#endif
 
 void nxi_yield(struct nxi_worker *worker)
 {
