@@ -1,5 +1,5 @@
-"""What nexus bench rests on: statistics against known values, the rule of verdicts, goals.json, a run with programs that
-are not what they say, the page. Nothing here takes a time."""
+"""What nexus bench rests on: statistics against known values, the rule of verdicts, goals.json, a run with programs
+that are not what they say, the page. Nothing here takes a time."""
 
 import contextlib
 import io
@@ -36,13 +36,13 @@ echo "{name}: listening on 127.0.0.1:1"
 trap 'exit 0' TERM
 while :; do sleep 0.02; done
 """
-# CPU time by who serves; one connection in the wrong makes it fail
+# CPU time and speed by who serves; one connection in the wrong makes it fail
 FAKE_LOAD = """#!/bin/sh
 for argument; do case $argument in --pid=*) pid=${argument#*=} ;; esac; done
-cpu=5000; errors=0
-grep -q raw "/proc/$pid/cmdline" && cpu=4000
+cpu=5000; rps=200000; errors=0
+! grep -q raw "/proc/$pid/cmdline" || { cpu=4000; rps=160000; }
 [ -z "$FAKE_ERRORS" ] || errors=3
-echo '{"requests": 1000, "requests_per_second": 200000, "latency_ns_p50": 1000, "latency_ns_p99": 1200,
+echo '{"requests": 1000, "requests_per_second": '$rps', "latency_ns_p50": 1000, "latency_ns_p99": 1200,
  "latency_ns_p99_9": 3000, "errors": '$errors', "errors_corrupt": '$errors', "server_cpu_ns_per_request": '$cpu',
  "bytes_verified": 64000, "percentiles": [[0.0, 900], [0.5, 1000], [0.99, 1200], [0.999, 3000]]}'
 [ $errors = 0 ]
@@ -66,7 +66,8 @@ class BuildFolder:
         file.chmod(0o755)
 
     def micro(self, name, **values):
-        branches = " ".join(f"{case}) value={value} ;;" if value != "FAIL" else f"{case}) echo went wrong >&2; exit 3 ;;"
+        branches = " ".join(f"{case}) value={value} ;;" if value != "FAIL" else
+                            f"{case}) echo went wrong >&2; exit 3 ;;"
                             for case, value in values.items())
         self.put(name, FAKE_MICRO.format(names=" ".join(values), branches=branches))
 
@@ -163,9 +164,11 @@ class Verdicts(unittest.TestCase):
         self.assertEqual(verdict(0.99, 1.0, 1.01, 1.01, fine=True, instructions=(9999, 70)).word, "met")
 
     def test_a_raw_program_behind_a_peer_is_no_limit(self):
-        self.assertEqual(verdicts.baseline_warning("raw", 101.9, "libev", 100, "less"), "")
-        self.assertIn("2.5 % behind libev", verdicts.baseline_warning("raw", 102.5, "libev", 100, "less"))
-        self.assertIn("raw is 5.3 %", verdicts.baseline_warning("raw", 95, "libev", 100, "more"))
+        def warning(low, median, exact=True):
+            return verdicts.baseline_warning("raw", "libev", figures.Estimate(median, low, 1.2, 15, exact))
+        self.assertEqual(warning(1.019, 1.03), "")
+        self.assertIn("raw is 5.3 % behind libev, 2.5 % at least", warning(1.025, 1.053))
+        self.assertEqual(warning(1.1, 1.15, exact=False), "")  # a few rounds say nothing
 
 
 class Goals(unittest.TestCase):
@@ -173,8 +176,8 @@ class Goals(unittest.TestCase):
         wanted = goals.read(GOALS)
         self.assertGreaterEqual(len(wanted.rows), 45)
         self.assertEqual({row.area for row in wanted.rows},
-                         {"echo", "fairness", "workers", "spawn", "switch", "channel", "wake", "timer", "memory", "file",
-                          "pool", "boundary"})
+                         {"echo", "latency", "fairness", "workers", "spawn", "switch", "channel", "wake", "timer",
+                          "memory", "file", "pool", "boundary"})
         self.assertTrue(all(goal.goal > 0 for row in wanted.rows for goal in row.against))
         self.assertIsNotNone(growth.limit_of("anything", wanted.growth))
 
@@ -240,7 +243,8 @@ class Runs(unittest.TestCase):
 
     def test_what_is_not_built_is_skipped_with_the_package(self):
         self.build.micro("bench/micro/all", one=30)
-        status, _, report = self.build.bench([micro_row(1.6), {**micro_row(1.0, "peer:libev"), "id": "two"}], "--rounds=2")
+        status, _, report = self.build.bench([micro_row(1.6), {**micro_row(1.0, "peer:libev"), "id": "two"}],
+                                             "--rounds=2")
         first, second = report["rows"]
         self.assertEqual((status, first["verdict"], first["figure"]["median"]), (0, "skipped", 30.0))
         self.assertIn("libbenchmark-dev", first["reason"])
@@ -251,7 +255,7 @@ class Runs(unittest.TestCase):
         self.build.micro("bench/raw/all", one=40)
         self.build.micro("bench/peers/micro_libuv", one=60)
         self.build.micro("bench/peers/micro_libev", one=25)
-        _, _, report = self.build.bench([micro_row(1.6), {**micro_row(1.0, "peers"), "id": "two"}], "--rounds=2")
+        _, _, report = self.build.bench([micro_row(1.6), {**micro_row(1.0, "peers"), "id": "two"}], "--rounds=6")
         first, second = report["rows"]
         self.assertIn("60.0 % behind libev", first["warnings"][0])
         self.assertEqual((second["against"]["name"], second["ratio"]["median"]), ("libev", 1.2))
@@ -268,6 +272,14 @@ class Runs(unittest.TestCase):
         row = report["rows"][0]
         self.assertEqual((row["verdict"], row["ratio"]["median"], row["cell"]), ("met", 1.25, "epoll/local"))
         self.assertEqual({c["who"] for c in report["latencies"]}, {"ours", "raw"})
+
+    def test_an_open_loop_drives_all_at_half_of_what_the_slowest_does(self):
+        self.build.servers()
+        row = {**echo_row(1.0), "kind": "paced", "metric": "p99_ns", "judged": False}
+        _, _, report = self.build.bench([row], "--rounds=1", "--judged-only")
+        self.assertEqual(report["rows"][0]["verdict"], "not judged")
+        self.assertEqual({c["shape"] for c in report["latencies"]},
+                         {"50 connections, 80000 requests/s in an open loop"})
 
     def test_wrong_bytes_fail_the_row(self):
         self.build.servers()
@@ -317,7 +329,8 @@ class Reports(unittest.TestCase):
         made = page.html(self.report)
         xml.dom.minidom.parseString(made)
         self.assertNotRegex(made, r"https?:|//[a-z]|<script|@import|url\(")
-        for wanted in ("prefers-color-scheme: dark", "missed", "failed", "met", "&lt;two&gt;", "tasks &lt;n&gt;", "<polyline"):
+        for wanted in ("prefers-color-scheme: dark", "missed", "failed", "met", "&lt;two&gt;", "tasks &lt;n&gt;",
+                       "<polyline"):
             self.assertIn(wanted, made)
 
     def test_growth_is_fitted(self):

@@ -128,7 +128,8 @@ def short(value: float) -> str:
 def _line(axes: _LogAxes, points: Sequence[tuple[float, float]], kind: str, title: str, dots: bool) -> str:
     path = " ".join(f"{axes.x(x):.1f},{axes.y(y):.1f}" for x, y in points)
     marks = "".join(f'<circle class="point {kind}" cx="{axes.x(x):.1f}" cy="{axes.y(y):.1f}" r="3.5">'
-                    f"<title>{escape(title)}: {short(x)}: {number(y)}</title></circle>" for x, y in points) if dots else ""
+                    f"<title>{escape(title)}: {short(x)}: {number(y)}</title></circle>"
+                    for x, y in points) if dots else ""
     return f'<g><title>{escape(title)}</title><polyline class="line {kind}" points="{path}"/>{marks}</g>'
 
 

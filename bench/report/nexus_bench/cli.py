@@ -7,9 +7,10 @@ import json
 import random
 import sys
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
-from . import goals, growth, judging, machine, page, plan, profile, programs, readme, rounds, running, text, verdicts
+from . import goals, growth, judging, machine, pace, page, plan, programs, readme, rounds, running, text, verdicts
+from .counting import Counted
 
 LOOK_ROUNDS = 3
 OK, FAILED, USAGE = 0, 1, 2
@@ -64,31 +65,6 @@ def find_goals(given: Optional[Path]) -> Path:
     return given or HERE.parent / "goals.json"
 
 
-class Counted:
-    """Instructions a request, each server under callgrind once."""
-
-    def __init__(self, found: programs.Programs, wanted: bool) -> None:
-        self._programs, self._wanted = found, wanted
-        self._known: dict[running.Run, Union[float, str]] = {}
-
-    def __call__(self, run: running.Run) -> Union[float, str]:
-        if not self._wanted:
-            return "--no-instructions"
-        key = running.Run(run.who, "echo", run.program, backend=run.backend, sched=run.sched)
-        if key not in self._known:
-            self._known[key] = self._count(key)
-        return self._known[key]
-
-    def _count(self, run: running.Run) -> Union[float, str]:
-        ours = run.who == "ours"
-        env = self._programs.environment(run.backend, run.sched, 1 if ours else 0,
-                                         (("NEXUS_SPIN", "0"),) if ours else ())
-        try:
-            return profile.instructions([run.program, "127.0.0.1:0"] + ([] if ours else ["1"]), env)
-        except profile.ProfileError as reason:
-            return str(reason)
-
-
 def run_report(options: argparse.Namespace) -> Optional[dict[str, Any]]:
     """None after --list."""
     wanted = goals.read(find_goals(options.goals))
@@ -103,15 +79,23 @@ def run_report(options: argparse.Namespace) -> Optional[dict[str, Any]]:
                               0.02 if options.quick else 0.1)
     count = LOOK_ROUNDS if options.quick else options.rounds
     runs = plan.all_runs(judged)
+    grows = options.growth or (options.growth is None and not options.rows and (alone or not options.area))
     if options.list:
-        print_list(judged, runs, count, lengths, found)
+        print_list(judged, found)
+        print(f"\n{estimate(judged, runs, count, lengths, grows, options)}")
         return None
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**31)
-    series = rounds.measure(runs, count, lambda run: running.perform(found, run, lengths), lengths, seed)
     look = count < verdicts.LEAST_ROUNDS
     counted = Counted(found, options.instructions)
+
+    def perform(run: running.Run) -> running.Result:
+        return counted.result(run) if run.kind == "instructions" else running.perform(found, run, lengths)
+
+    print(estimate(judged, runs, count, lengths, grows, options), file=sys.stderr, flush=True)
+    pace.set_rate(judged, perform)
+    series = rounds.measure(plan.all_runs(judged), count, perform, lengths, seed)
     grown: list[dict[str, Any]] = []
-    if options.growth or (options.growth is None and not options.rows and (alone or not options.area)):
+    if grows:
         times = 1 if options.quick else growth.LEAST_ROUNDS
         grown = growth.measure(found, times, wanted.growth)
         grown += growth.connections(found, times, lengths, wanted.growth)
@@ -125,15 +109,25 @@ def run_report(options: argparse.Namespace) -> Optional[dict[str, Any]]:
                          for s in series.values() if s.failure]}
 
 
-def print_list(judged: list[plan.Judged], runs: list[running.Run], count: int, lengths: running.Lengths,
-               found: programs.Programs) -> None:
+def estimate(judged: list[plan.Judged], runs: list[running.Run], count: int, lengths: running.Lengths, grows: bool,
+             options: argparse.Namespace) -> str:
+    """One line: what is going to be run, and for how long."""
+    seconds = 0.0
+    for run in runs:
+        repeats = run.kind in rounds.REPEATS
+        if options.instructions or not repeats:
+            seconds += running.expected_seconds(run, lengths, None) * (1 if repeats else count)
+    also = f", and growth: about {growth.expected_minutes(options.quick):.0f} min more" if grows else ""
+    return (f"{len(judged)} lines, {len(runs)} runs a round, {count} round{'s' * (count != 1)}: "
+            f"about {max(1, round(seconds / 60))} min{also}")
+
+
+def print_list(judged: list[plan.Judged], found: programs.Programs) -> None:
     for one in judged:
         beside = sorted({run.label for run in one.runs[1:]})
         print(f"{one.id:48} {one.row.title}" + (f"\n{'':6}skipped: {one.skipped}" if one.skipped else ""))
         if beside and not one.skipped:
             print(f"{'':6}beside: {', '.join(beside)}")
-    seconds = sum(running.expected_seconds(run, lengths, None) for run in runs)
-    print(f"\n{len(judged)} lines, {len(runs)} runs a round, {count} rounds: about {seconds * count / 60:.0f} min")
     for problem in found.problems:
         print(f"note: {problem}")
 

@@ -13,9 +13,11 @@ KINDS = {
     "echo": {"connections", "depth", "pinned", "program"},
     "share": {"connections", "depth", "pinned", "program"},
     "idle": {"program"},
+    "paced": {"connections", "depth", "pinned", "program"},
+    "instructions": {"program"},
 }
 ROW_KEYS = {"id", "area", "title", "table", "kind", "metric", "unit", "better", "compare", "cells", "workers", "env",
-            "against", "also", "fine", "note", "peers"} | set().union(*KINDS.values())
+            "against", "also", "fine", "note", "peers", "judged"} | set().union(*KINDS.values())
 ROW_NEEDS = {"id", "area", "title", "table", "kind", "metric", "unit", "better", "against"}
 BASELINE_KEYS = {"who", "goal", "table", "case", "program", "workers", "env", "name", "value"}
 
@@ -58,6 +60,7 @@ class Row:
     fine: bool = False
     note: str = ""
     peers: bool = True
+    judged: bool = True
     case: str = ""
     program: str = ""
     connections: int = 0

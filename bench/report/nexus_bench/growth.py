@@ -19,6 +19,7 @@ from .servers import ServerError, failure_of
 
 PROGRAM_SECONDS = 900
 LEAST_ROUNDS = 3
+ROUND_MINUTES = 1.5  # about
 CONNECTIONS = (50, 100, 1000, 10000, 100000)  # fewer do not keep a server busy: its wakes would count
 SUBJECTS = ("tasks", "timers", "workers")  # of bench/growth/growth
 MEMORY = {"bytes": "memory", "kernel_bytes": "memory in the kernel, both ends"}
@@ -164,6 +165,10 @@ def connections(programs: Programs, rounds: int, lengths: Lengths, growth: tuple
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return report
+
+
+def expected_minutes(quick: bool) -> float:
+    return ROUND_MINUTES * (1 if quick else LEAST_ROUNDS)
 
 
 def measure(programs: Programs, rounds: int, growth: tuple[Growth, ...]) -> list[dict[str, Any]]:

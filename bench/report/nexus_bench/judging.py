@@ -8,7 +8,7 @@ from typing import Any, Callable, Optional, Union
 from . import figures, verdicts
 from .goals import Baseline
 from .plan import Judged
-from .rounds import Series
+from .rounds import REPEATS, Series
 from .running import Run
 
 Instructions = Callable[[Run], Union[float, str]]  # a figure, or why there is none
@@ -98,6 +98,7 @@ def _instructions(ctx: Context, held: _Held) -> tuple[Optional[tuple[float, floa
 def _judge(ctx: Context, held: _Held, entry: dict[str, Any], look: bool) -> None:
     row = ctx.judged.row
     assert ctx.judged.subject is not None
+    look = look and row.kind not in REPEATS
     ratios = figures.paired(ctx.values(ctx.judged.subject), held.values, row.compare == "minus")
     entry["against"] = {"name": held.name, "figure": _figure(held.values), "table": held.base.table}
     entry["goal"] = held.base.goal
@@ -111,10 +112,21 @@ def _judge(ctx: Context, held: _Held, entry: dict[str, Any], look: bool) -> None
         verdict = verdicts.judge(ratio, held.base.goal, row.better, True, counts, why)
         if counts:
             entry["instructions"] = {"ours": counts[0], "raw": counts[1]}
+    if not row.judged:
+        verdict = verdicts.Verdict(verdicts.UNJUDGED)
     entry["ratio"] = {"median": ratio.median, "low": ratio.low, "high": ratio.high, "rounds": ratio.count,
                       "exact": ratio.exact}
     entry["verdict"] = verdict.word
     entry["reason"] = "; ".join(p for p in (verdict.reason, f"a look: {ratio.count} rounds" if look else "") if p)
+
+
+def _not_a_limit(ctx: Context, held: _Held, best: tuple[str, Run, float]) -> list[str]:
+    """The warning that a peer beats the raw program, in the same rounds."""
+    peer = ctx.values(best[1])
+    less = ctx.judged.row.better == "less"
+    behind = figures.paired(*((held.values, peer) if less else (peer, held.values)), False)
+    warning = verdicts.baseline_warning(held.name, best[0], figures.estimate(behind)) if behind else ""
+    return [warning] if warning else []
 
 
 def _bars(ctx: Context) -> list[dict[str, Any]]:
@@ -141,7 +153,8 @@ def row(judged: Judged, series: dict[Run, Series], instructions: Instructions, l
     ctx = Context(series, instructions, judged)
     entry: dict[str, Any] = {
         "id": judged.id, "row": r.id, "area": r.area, "title": r.title, "table": r.table, "unit": r.unit,
-        "better": r.better, "compare": r.compare, "cell": f"{judged.backend}/{judged.sched}" if judged.backend else "",
+        "better": r.better, "judged": r.judged, "compare": r.compare,
+        "cell": f"{judged.backend}/{judged.sched}" if judged.backend else "",
         "note": r.note, "figure": None, "against": None, "goal": r.against[0].goal,
         "wants": r.against[0].name or r.against[0].who.removeprefix("peer:"), "ratio": None,
         "verdict": verdicts.SKIPPED, "reason": judged.skipped, "warnings": ctx.warnings, "bars": []}
@@ -163,9 +176,7 @@ def row(judged: Judged, series: dict[Run, Series], instructions: Instructions, l
     else:
         _judge(ctx, held, entry, look)
         if held.base.who == "raw" and best and entry["against"]["figure"]:
-            raw = entry["against"]["figure"]["median"]
-            warning = verdicts.baseline_warning(held.name, raw, best[0], best[2], r.better)
-            ctx.warnings += [warning] if warning else []
+            ctx.warnings += _not_a_limit(ctx, held, best)
     if best:
         entry["best_peer"] = {"name": best[0], "median": best[2]}
     entry["bars"] = _bars(ctx)
@@ -178,8 +189,11 @@ def latencies(rows: list[Judged], series: dict[Run, Series]) -> list[dict[str, A
     for judged in rows:
         for run in judged.runs if not judged.skipped else []:
             kept = sorted((r for r in series[run].results if r and r.percentiles), key=lambda r: r.metrics["p99_ns"])
-            if run.kind == "echo" and kept:
-                shape = f"{run.connections} × {run.depth}" + ("" if run.workers == 1 else f", {run.workers} workers")
+            if run.kind in ("echo", "paced") and kept:
+                deep = "" if run.depth == 1 or run.rate else f" × {run.depth} deep"
+                shape = f"{run.connections} connection{'s' * (run.connections != 1)}{deep}"
+                shape += "" if run.workers == 1 else f", {run.workers} workers"
+                shape += f", {run.rate:.0f} requests/s in an open loop" if run.rate else ""
                 label = f"raw {run.label}" if run.who == "raw" else run.label
                 curves.setdefault((shape, label), {"shape": shape, "label": label, "who": run.who.split(":")[0],
                                                    "percentiles": kept[len(kept) // 2].percentiles})

@@ -11,6 +11,9 @@ from .style import STYLE
 WHO_ORDER = {"ours": 0, "raw": 1, "peer": 2}
 
 
+ORDER = ("met", "within noise", "missed", "failed", "not judged", "skipped")
+
+
 def _badge(verdict: str) -> str:
     return f'<span class="badge {charts.slug(verdict)}">{charts.MARKS[verdict]} {escape(verdict)}</span>'
 
@@ -18,7 +21,7 @@ def _badge(verdict: str) -> str:
 def _tiles(report: dict[str, Any]) -> str:
     found = text.counts(report)
     tiles = [f'<div class="tile {charts.slug(word)}"><b>{found[word]}</b>'
-             f"<span>{charts.MARKS[word]} {escape(word)}</span></div>" for word in ("met", "within noise", "missed", "failed", "not judged", "skipped") if word in found]
+             f"<span>{charts.MARKS[word]} {escape(word)}</span></div>" for word in ORDER if word in found]
     return f'<div class="tiles">{"".join(tiles)}</div>'
 
 
@@ -27,7 +30,8 @@ def _head(report: dict[str, Any]) -> str:
     virtual = ", virtual" if m["hypervisor"] == "yes" else ""
     look = '<p class="look">A look, not a proof: fewer than 15 rounds.</p>' if report["look"] else ""
     facts = (f"{m['cpus']} CPUs of {m['processor']}{virtual}, {m['memory']} · Linux {m['kernel']}, "
-             f"governor {m['governor']} · {m['compiler']}, {m['flags']} · {m['version']}, commit {m['commit']} · {m['date']}")
+             f"governor {m['governor']} · {m['compiler']}, {m['flags']} · {m['version']}, commit {m['commit']} · "
+             f"{m['date']}")
     peers = f"Peers: {', '.join(report['peers'])}." if report["peers"] else "No peers were built."
     return (f'<header><h1>libnexus against its limits</h1><p class="facts">{escape(facts)}</p>'
             f'<p class="facts">{report["rounds"]} shuffled rounds, each program once a round. {escape(peers)}</p>'
@@ -37,8 +41,8 @@ def _head(report: dict[str, Any]) -> str:
 def _glance(report: dict[str, Any]) -> str:
     """Every row on one scale: how far from its goal."""
     parts = ['<section><h2>Ahead and behind</h2><p class="hint">Each row against its own goal, the line in the middle: '
-             "left is better than it, right is worse; the strip ends at half and at twice the goal. The bar is the 95 % "
-             'interval.</p><div class="glance"><div class="row"><div class="ends"><span>← ahead</span>'
+             "left is better than it, right is worse; the strip ends at half and at twice the goal. The bar is the "
+             '95 % interval.</p><div class="glance"><div class="row"><div class="ends"><span>← ahead</span>'
              "<span>goal</span><span>behind →</span></div></div>"]
     area = ""
     for row in report["rows"]:
@@ -70,7 +74,8 @@ def _bars(report: dict[str, Any]) -> str:
         if len(entries) < 2:
             continue
         way = "less is better" if card["better"] == "less" else "more is better"
-        parts.append(f'<div class="card"><h3>{escape(card["title"])}</h3><p class="unit">{escape(card["unit"])}, {way}</p>'
+        parts.append(f'<div class="card"><h3>{escape(card["title"])}</h3>'
+                     f'<p class="unit">{escape(card["unit"])}, {way}</p>'
                      f'{charts.bars(entries, card["unit"])}</div>')
     return "".join(parts) + "</div></section>"
 
@@ -93,8 +98,8 @@ def _latencies(report: dict[str, Any]) -> str:
             cards.append(f'<div class="card"><h3>echo, {escape(shape)}</h3>{drawn}{_legend(curves)}</div>')
     if not cards:
         return ""
-    return ('<section><h2>Latency</h2><p class="hint">How long a request takes, and how rare it is that one takes longer; '
-            f'both axes logarithmic.</p><div class="cards">{"".join(cards)}</div></section>')
+    return ('<section><h2>Latency</h2><p class="hint">How long a request takes, and how rare it is that one takes '
+            f'longer; both axes logarithmic.</p><div class="cards">{"".join(cards)}</div></section>')
 
 
 def _growth(report: dict[str, Any]) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 import socket
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Optional
-
 from .servers import Server, ServerError
 
 FREQUENCY = 2500  # samples a second
@@ -51,27 +50,31 @@ def parse_shares(report: str) -> float:
 
 
 def counting(pid: int, file: str, command: list[str]) -> list[str]:
-    """The command, with pid's system calls counted into the file while it runs."""
-    return [_tool("perf", "linux-perf"), "stat", "-x,", "-o", file, "-e", "raw_syscalls:sys_enter", "-p", str(pid),
-            "--", *command]
+    """The command, with pid's system calls counted into the file while it runs, and how many answered EAGAIN."""
+    return [_tool("perf", "linux-perf"), "stat", "-x,", "-o", file, "-e", "raw_syscalls:sys_enter",
+            "-e", "raw_syscalls:sys_exit", "--filter", f"ret == -{errno.EAGAIN}", "-p", str(pid), "--", *command]
 
 
-def counted(file: str) -> Optional[int]:
-    """None where this user may not count them."""
+def counted(file: str) -> dict[str, int]:
+    """What of it this user may count."""
     try:
         lines = Path(file).read_text(encoding="utf-8").splitlines()
     except OSError:
-        return None
-    first = next((line.split(",")[0] for line in lines if "sys_enter" in line), "")
-    return int(first) if first.isdigit() else None
+        return {}
+    found = {}
+    for metric, event in (("syscalls", "sys_enter"), ("probes", "sys_exit")):
+        first = next((line.split(",")[0] for line in lines if event in line), "")
+        if first.isdigit():
+            found[metric] = int(first)
+    return found
 
 
 def user_share(pid: int, seconds: float) -> float:
     perf = _tool("perf", "linux-perf")
     with tempfile.TemporaryDirectory() as folder:
         data = f"{folder}/perf.data"
-        record = subprocess.run([perf, "record", "-q", "-e", "cpu-clock", "-F", str(FREQUENCY), "-o", data,
-                                 "-p", str(pid), "--", "sleep", f"{seconds:g}"], capture_output=True, text=True, check=False)
+        record = subprocess.run([perf, "record", "-q", "-e", "cpu-clock", "-F", str(FREQUENCY), "-o", data, "-p",
+                                 str(pid), "--", "sleep", f"{seconds:g}"], capture_output=True, text=True, check=False)
         if record.returncode != 0:
             raise ProfileError(f"perf record: {_last_line(record.stderr)}")
         report = subprocess.run([perf, "report", "-i", data, "--stdio", "-q", "-F", "overhead_sys,overhead_us,comm"],

@@ -22,8 +22,8 @@ def section(report: dict[str, Any]) -> str:
         BEGIN, "## Performance", "",
         f"Measured {m['date']} on {m['cpus']} CPUs of {m['processor']}{virtual}, Linux {m['kernel']}, {m['compiler']}, "
         f"commit {m['commit']}: {text.summary_line(report)}. A goal is a ratio to the least program that does the same "
-        "(raw), or to another runtime, in the same shuffled rounds; the figures are medians, the ratios medians of pairs "
-        "with their 95 % interval. `nexus bench` measures it again; nexus-bench(1) has the rule.", "",
+        "(raw), or to another runtime, in the same shuffled rounds; the figures are medians, the ratios medians of "
+        "pairs with their 95 % interval. `nexus bench` measures it again; nexus-bench(1) has the rule.", "",
         "| area | row | goal | figure | against | ratio | verdict |", "|---|---|---|---|---|---|---|"]
     for row in report["rows"]:
         title, goal, figure, against, ratio, verdict = text.cells_of(row)
@@ -33,8 +33,8 @@ def section(report: dict[str, Any]) -> str:
         cells = (row["area"], title, goal, figure, against, ratio, words)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     if report["growth"]:
-        lines += ["", "Cost of one among n, as n to the power of:", "", "| subject | range of n | limit | power | verdict |",
-                  "|---|---|---|---|---|"]
+        lines += ["", "Cost of one among n, as n to the power of:", "",
+                  "| subject | range of n | limit | power | verdict |", "|---|---|---|---|---|"]
     for one in report["growth"]:
         fit, points = one["exponent"], one["points"]
         span = f"{text.number(points[0]['n'])} to {text.number(points[-1]['n'])}" if points else "-"

@@ -12,6 +12,7 @@ from .running import Lengths, Result, Run, RunError, SkipError, expected_seconds
 from .servers import ServerError
 
 Perform = Callable[[Run], Result]
+REPEATS = ("instructions",)  # kinds that give the same each time: run once, the figure stands for every round
 
 
 @dataclass
@@ -72,9 +73,13 @@ def measure(runs: list[Run], rounds: int, perform: Perform, lengths: Lengths, se
         for position, run in enumerate(order):
             one = series[run]
             rest = order[position:] + order * (rounds - number - 1)
+            if number and run.kind in REPEATS:
+                one.results.append(one.results[0])
+                done += 1
+                continue
             if not (one.failure or one.skipped):
                 left = sum(expected_seconds(r, lengths, took.get(r)) for r in rest
-                           if not (series[r].failure or series[r].skipped))
+                           if not (series[r].failure or series[r].skipped or (r.kind in REPEATS and r in took)))
                 progress.show(done, rounds * len(runs), left, _name(run))
             one.results.append(_once(one, run, perform, took))
             done += 1

@@ -42,6 +42,7 @@ class Run:
     backend: str = ""
     sched: str = ""
     env: tuple[tuple[str, str], ...] = ()
+    rate: float = 0.0  # open loop: messages a second
 
     @property
     def label(self) -> str:
@@ -80,7 +81,8 @@ def _micro(programs: Programs, run: Run, lengths: Lengths) -> Result:
     if done.returncode != 0:
         raise RunError(failure_of(done.returncode, done.stderr))
     try:
-        entry = next(e for e in json.loads(done.stdout)["benchmarks"] if e["name"].split("/process_time")[0] == run.case)
+        entries = json.loads(done.stdout)["benchmarks"]
+        entry = next(e for e in entries if e["name"].split("/process_time")[0] == run.case)
         if entry.get("error_occurred"):
             raise RunError(str(entry.get("error_message", "error_occurred")))
         unit = NS[entry.get("time_unit", "ns")]
@@ -93,9 +95,10 @@ def _micro(programs: Programs, run: Run, lengths: Lengths) -> Result:
 
 def load_command(programs: Programs, run: Run, server: Server, lengths: Lengths) -> list[str]:
     threads = 1 if run.pinned else max(1, min(run.workers, run.connections))
+    paced = [f"--rate={run.rate:.0f}"] if run.rate else []
     return [str(programs.build / "bench/load/nxload"), "--json", f"--address={server.address}", f"--pid={server.pid}",
             f"--size={MESSAGE}", f"--connections={run.connections}", f"--pipeline={run.depth}", f"--threads={threads}",
-            f"--duration={lengths.window:g}", f"--warmup={lengths.warmup:g}"]
+            f"--duration={lengths.window:g}", f"--warmup={lengths.warmup:g}", *paced]
 
 
 def _loaded(command: list[str], pinned: bool, lengths: Lengths) -> Result:
@@ -185,13 +188,13 @@ def _share(programs: Programs, run: Run, lengths: Lengths) -> Result:
                 load.communicate()
         calls = profile.counted(f"{folder}/stat")
     _load_result(load.returncode, out, err)
-    if calls is not None:
-        metrics["syscalls"] = calls * MESSAGE / json.loads(out)["bytes_verified"]
+    requests = json.loads(out)["bytes_verified"] / MESSAGE
+    metrics.update({name: count / requests for name, count in calls.items()})
     return Result(metrics)
 
 
 KINDS: dict[str, Callable[[Programs, Run, Lengths], Result]] = {
-    "micro": _micro, "echo": _echo, "idle": _idle, "share": _share}
+    "micro": _micro, "echo": _echo, "idle": _idle, "share": _share, "paced": _echo}
 
 
 def perform(programs: Programs, run: Run, lengths: Lengths) -> Result:
@@ -203,7 +206,9 @@ def expected_seconds(run: Run, lengths: Lengths, measured: Optional[float]) -> f
         return measured
     if run.kind == "micro":
         return 6 * lengths.micro + (4 if "live" in run.case else 0)
-    extra = {"echo": 0.2, "idle": 1.2, "share": 1.8}[run.kind]
+    if run.kind == "instructions":
+        return 12  # once in all rounds
+    extra = {"echo": 0.2, "paced": 0.2, "idle": 1.2, "share": 1.8}[run.kind]
     return lengths.window + lengths.warmup + extra
 
 

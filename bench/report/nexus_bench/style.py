@@ -2,13 +2,14 @@
 
 STYLE = """
 :root { color-scheme: light dark; --bg: #f6f7f9; --card: #fff; --ink: #1b2230; --soft: #5d687a; --rule: #dfe3ea;
-  --ours: #2563eb; --raw: #7d8798; --peer: #c9b48a; --met: #15803d; --noise: #a16207; --missed: #c02626; --good: #15803d12; --bad: #c0262612;
+  --ours: #2563eb; --raw: #7d8798; --peer: #c9b48a; --met: #15803d; --noise: #a16207; --missed: #c02626;
+  --good: #15803d12; --bad: #c0262612;
   --l0: #2563eb; --l1: #0e9488; --l2: #7c3aed; --l3: #db2777; --l4: #d97706; --l5: #4d7c0f; --l6: #0891b2;
   --l7: #9f1239; --l8: #6b7280; --l9: #a16207; }
 @media (prefers-color-scheme: dark) { :root { --bg: #10141b; --card: #181e28; --ink: #e7ebf2; --soft: #9aa6b8;
   --rule: #2b3442; --ours: #60a5fa; --raw: #8a94a6; --peer: #8f7c52; --met: #4ade80; --noise: #facc15;
-  --missed: #f87171; --good: #4ade8014; --bad: #f8717116; --l0: #60a5fa; --l1: #2dd4bf; --l2: #a78bfa; --l3: #f472b6; --l4: #fbbf24; --l5: #a3e635;
-  --l6: #22d3ee; --l7: #fb7185; --l8: #9ca3af; --l9: #eab308; } }
+  --missed: #f87171; --good: #4ade8014; --bad: #f8717116; --l0: #60a5fa; --l1: #2dd4bf; --l2: #a78bfa; --l3: #f472b6; --l4: #fbbf24;
+  --l5: #a3e635; --l6: #22d3ee; --l7: #fb7185; --l8: #9ca3af; --l9: #eab308; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--bg); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
 main { max-width: 1180px; margin: 0 auto; padding: 28px 20px 60px; }
@@ -66,7 +67,8 @@ h3 { font-size: 15px; margin: 0; }
 .c8 { stroke: var(--l8); } .c9 { stroke: var(--l9); }
 .point { fill: var(--card); stroke-width: 2; }
 .legend { display: flex; flex-wrap: wrap; gap: 2px 14px; font-size: 12px; color: var(--soft); margin: 6px 0 0; }
-.scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--rule); border-radius: 10px; margin-top: 10px; }
+.scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--rule);
+  border-radius: 10px; margin-top: 10px; }
 table { border-collapse: collapse; width: 100%; font-size: 13px; }
 th, td { text-align: left; padding: 6px 12px; border-bottom: 1px solid var(--rule); vertical-align: top; }
 th { color: var(--soft); font-weight: 600; } tr:last-child td { border-bottom: 0; }
@@ -75,6 +77,8 @@ td.n { white-space: nowrap; font-variant-numeric: tabular-nums; }
 footer { margin-top: 40px; }
 @media (max-width: 640px) { main { padding: 18px 12px 40px; } .cards { grid-template-columns: 1fr; }
   .glance { padding: 12px; } .row { grid-template-columns: 1fr auto; column-gap: 10px; }
-  .glance .what { grid-column: 1; } .glance .says { grid-column: 2; display: block; text-align: right; line-height: 1.25; }
-  .says span { display: block; } .glance .strip, .glance .ends { grid-column: 1 / -1; } .glance .strip { margin-bottom: 8px; } }
+  .glance .what { grid-column: 1; } .glance .says { grid-column: 2; display: block; text-align: right;
+  line-height: 1.25; }
+  .says span { display: block; } .glance .strip, .glance .ends { grid-column: 1 / -1; }
+  .glance .strip { margin-bottom: 8px; } }
 """

@@ -101,4 +101,5 @@ def summary_line(report: dict[str, Any]) -> str:
     order = ("met", "within noise", "missed", "failed", "skipped", "not judged")
     found = counts(report)
     text = ", ".join(f"{found[word]} {word}" for word in order if word in found)
-    return f"{text or 'nothing'}; {report['rounds']} rounds" + (" (a look: 15 make a verdict)" if report["look"] else "")
+    look = " (a look: 15 make a verdict)" if report["look"] else ""
+    return f"{text or 'nothing'}; {report['rounds']} rounds{look}"

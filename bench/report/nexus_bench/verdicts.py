@@ -50,12 +50,15 @@ def judge(ratio: Estimate, goal: float, better: str, fine: bool = False,
     return Verdict(word, f"by instructions: {ours:.0f} a request, raw {raw:.0f} + {INSTRUCTIONS_OVER_RAW:.0f}")
 
 
-def baseline_warning(name: str, figure: float, peer: str, best: float, better: str) -> str:
-    """A raw limit that a peer beats is no limit. Empty if it counts."""
-    behind = figure / best - 1 if better == "less" else best / figure - 1
-    if behind <= BASELINE_BEHIND_PEER:
+def baseline_warning(name: str, peer: str, behind: Estimate) -> str:
+    """
+    A raw limit that a peer beats is no limit. behind: how far, as a ratio above 1; it must be sure, so the whole of an
+    exact interval counts, and a few rounds say nothing. Empty if the limit counts.
+    """
+    if not behind.exact or behind.low <= 1 + BASELINE_BEHIND_PEER:
         return ""
-    return f"{name} is {behind * 100:.1f} % behind {peer}: not a limit that counts (2 % may be missing)"
+    return (f"{name} is {(behind.median - 1) * 100:.1f} % behind {peer}, {(behind.low - 1) * 100:.1f} % at least: not "
+            "a limit that counts (2 % may be missing)")
 
 
 def growth_verdict(exponent: Estimate, limit: float) -> Verdict:
