@@ -31,9 +31,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--judged-only", action="store_true", help="no cells beside those that have a verdict")
     p.add_argument("--growth", action=argparse.BooleanOptionalAction, default=None,
                    help="run bench/growth (by default with neither --rows nor --area, or --area=growth)")
-    p.add_argument("--rounds", type=int, default=verdicts.LEAST_ROUNDS, help="fewer than 15 are a look (15)")
-    p.add_argument("--quick", action="store_true", help=f"a look: {LOOK_ROUNDS} short rounds")
-    p.add_argument("--duration", type=float, help="seconds of load in an echo run (1)")
+    p.add_argument("--rounds", type=int, help="fewer than 15 are a look (15)")
+    p.add_argument("--quick", action="store_true",
+                   help=f"a look: {LOOK_ROUNDS} short rounds, no cells beside those that have a verdict")
+    p.add_argument("--duration", type=float, help="seconds of load in an echo run (0.4)")
     p.add_argument("--instructions", action=argparse.BooleanOptionalAction, default=True,
                    help="judge what lies under 3 %% by callgrind's counts")
     p.add_argument("--seed", type=int, help="of the order in the rounds")
@@ -73,11 +74,11 @@ def run_report(options: argparse.Namespace) -> Optional[dict[str, Any]]:
     alone = options.area == ["growth"]  # which has no rows
     if not rows and not alone:
         raise goals.GoalsError("no row is like that; --list shows them all")
-    choice = plan.Choice(tuple(options.backend), tuple(options.scheduler), options.peers, not options.judged_only)
+    beside = not (options.judged_only or options.quick)
+    choice = plan.Choice(tuple(options.backend), tuple(options.scheduler), options.peers, beside)
     judged = plan.make(found, rows, choice)
-    lengths = running.Lengths(options.duration or (0.3 if options.quick else 1.0), 0.1 if options.quick else 0.2,
-                              0.02 if options.quick else 0.1)
-    count = LOOK_ROUNDS if options.quick else options.rounds
+    lengths = running.Lengths(options.duration or (0.3 if options.quick else 0.4), 0.1, 0.02 if options.quick else 0.05)
+    count = options.rounds or (LOOK_ROUNDS if options.quick else verdicts.LEAST_ROUNDS)
     runs = plan.all_runs(judged)
     grows = options.growth or (options.growth is None and not options.rows and (alone or not options.area))
     if options.list:
@@ -141,7 +142,7 @@ def outcome(report: dict[str, Any], check: bool) -> int:
 
 def main(arguments: Optional[list[str]] = None) -> int:
     options = parser().parse_args(arguments)
-    if options.rounds < 1 or (options.duration is not None and not 0 < options.duration <= 3600):
+    if (options.rounds is not None and options.rounds < 1) or (options.duration is not None and not 0 < options.duration <= 3600):
         parser().error("--rounds is from 1 on, --duration above 0 and up to 3600")
     try:
         if options.source:
