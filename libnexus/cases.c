@@ -71,7 +71,7 @@ static int64_t finish_accept(const nx_case *one, int64_t result)
     return result > 0 ? nxi_listener_stream(one->obj, (nx_handle)result, one->buf) : result;
 }
 
-static int64_t try_accept(const struct nxi_selection *selection, const nx_case *one, struct nxi_worker *worker)
+static int64_t try_accept(const struct nxi_cases *selection, const nx_case *one, struct nxi_worker *worker)
 {
     if (!one->buf)
         return -EINVAL;
@@ -89,7 +89,7 @@ static int64_t try_event(nx_event *event)
     return passed ? 0 : -EAGAIN;
 }
 
-int64_t nxi_case_try(const struct nxi_selection *selection, const nx_case *one)
+int64_t nxi_case_try(const struct nxi_cases *selection, const nx_case *one)
 {
     struct nxi_worker *worker = nxi_self(); /* each may park, and a migratable task move */
     switch (one->op) {
@@ -111,7 +111,7 @@ int64_t nxi_case_try(const struct nxi_selection *selection, const nx_case *one)
     }
 }
 
-static void took(struct nxi_selection *selection, int64_t result)
+static void took(struct nxi_cases *selection, int64_t result)
 {
     selection->taken = true;
     selection->result = result;
@@ -120,7 +120,7 @@ static void took(struct nxi_selection *selection, int64_t result)
 /* ---- entering ---- */
 
 /* One that takes part in the choice: in a list, whoever serves it claims. */
-static void init_waiter(struct nxi_selection *selection, uint32_t index)
+static void init_waiter(struct nxi_cases *selection, uint32_t index)
 {
     struct nxi_entry *entry = &selection->entries[index];
     nxi_waiter_init(&entry->waiter, selection->worker);
@@ -137,7 +137,7 @@ static void drop_waiter(struct nxi_entry *entry)
 }
 
 /* The channels of all cases, each once, by address: how many. */
-static uint32_t sort_chans(const struct nxi_selection *selection, struct nx_chan **ret_chans)
+static uint32_t sort_chans(const struct nxi_cases *selection, struct nx_chan **ret_chans)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < selection->count; i++) {
@@ -157,7 +157,7 @@ static uint32_t sort_chans(const struct nxi_selection *selection, struct nx_chan
 }
 
 /* All locks are held, and the choice is nobody's yet: a channel that is ready after all wins. */
-static bool try_locked_chans(struct nxi_selection *selection, struct nxi_waiter **ret_woken)
+static bool try_locked_chans(struct nxi_cases *selection, struct nxi_waiter **ret_woken)
 {
     for (NXI_EACH_CASE(selection, i)) {
         const nx_case *one = &selection->cases[i];
@@ -173,7 +173,7 @@ static bool try_locked_chans(struct nxi_selection *selection, struct nxi_waiter 
     return false;
 }
 
-static void enter_locked_chans(struct nxi_selection *selection)
+static void enter_locked_chans(struct nxi_cases *selection)
 {
     for (uint32_t i = 0; i < selection->count; i++) {
         const nx_case *one = &selection->cases[i];
@@ -187,7 +187,7 @@ static void enter_locked_chans(struct nxi_selection *selection)
     }
 }
 
-NXI_NOINLINE void nxi_cases_enter_chans(struct nxi_selection *selection)
+NXI_NOINLINE void nxi_cases_enter_chans(struct nxi_cases *selection)
 {
     struct nx_chan *chans[NX_SELECT_MAX];
     struct nxi_waiter *woken = NULL;
@@ -202,7 +202,7 @@ NXI_NOINLINE void nxi_cases_enter_chans(struct nxi_selection *selection)
         nxi_waiter_wake(woken, NX_REASON_UNBLOCK);
 }
 
-static void enter_listener(struct nxi_selection *selection, uint32_t index)
+static void enter_listener(struct nxi_cases *selection, uint32_t index)
 {
     struct nxi_entry *entry = &selection->entries[index];
     init_waiter(selection, index);
@@ -214,7 +214,7 @@ static void enter_listener(struct nxi_selection *selection, uint32_t index)
     drop_waiter(entry);
 }
 
-static void enter_event(struct nxi_selection *selection, uint32_t index)
+static void enter_event(struct nxi_cases *selection, uint32_t index)
 {
     struct nxi_entry *entry = &selection->entries[index];
     nx_event *event = selection->cases[index].obj;
@@ -232,7 +232,7 @@ static void enter_event(struct nxi_selection *selection, uint32_t index)
 }
 
 /* Only one may wait for a task: of a select that has it several times the first, and that is enough. */
-static bool is_waited_for(const struct nxi_selection *selection, uint32_t index)
+static bool is_waited_for(const struct nxi_cases *selection, uint32_t index)
 {
     for (uint32_t i = 0; i < selection->count; i++) {
         const nx_case *other = &selection->cases[i];
@@ -244,7 +244,7 @@ static bool is_waited_for(const struct nxi_selection *selection, uint32_t index)
 }
 
 /* Those that are only told: true if this one need not wait. */
-static bool enter_told(struct nxi_selection *selection, uint32_t index)
+static bool enter_told(struct nxi_cases *selection, uint32_t index)
 {
     const nx_case *one = &selection->cases[index];
     struct nxi_entry *entry = &selection->entries[index];
@@ -265,7 +265,7 @@ static bool enter_told(struct nxi_selection *selection, uint32_t index)
     return !entry->waiting;
 }
 
-bool nxi_case_enter(struct nxi_selection *selection, uint32_t index)
+bool nxi_case_enter(struct nxi_cases *selection, uint32_t index)
 {
     switch (selection->cases[index].op) {
     case NX_CASE_OP_ACCEPT:
@@ -305,7 +305,7 @@ static bool woken(const struct nxi_waiter *waiter)
     return atomic_load_explicit(&waiter->woken, memory_order_relaxed);
 }
 
-bool nxi_case_told(struct nxi_selection *selection, uint32_t index)
+bool nxi_case_told(struct nxi_cases *selection, uint32_t index)
 {
     const nx_case *one = &selection->cases[index];
     struct nxi_entry *entry = &selection->entries[index];
@@ -318,7 +318,7 @@ bool nxi_case_told(struct nxi_selection *selection, uint32_t index)
 /* ---- leaving ---- */
 
 /* Out of its list, whether it is still in it or was passed over. The winner's wake is waited for. */
-static void leave_list(struct nxi_selection *selection, uint32_t index, bool served)
+static void leave_list(struct nxi_cases *selection, uint32_t index, bool served)
 {
     const nx_case *one = &selection->cases[index];
     struct nxi_entry *entry = &selection->entries[index];
@@ -366,7 +366,7 @@ static void leave_told(const nx_case *one, struct nxi_entry *entry)
 }
 
 /* Lists first, which others go through; then all operations are cancelled before the first is waited for. */
-void nxi_cases_leave(struct nxi_selection *selection, int winner)
+void nxi_cases_leave(struct nxi_cases *selection, int winner)
 {
     for (uint32_t i = 0; i < selection->count; i++) {
         if (selection->entries[i].waiting && !nxi_case_is_told(&selection->cases[i]))
@@ -383,7 +383,7 @@ void nxi_cases_leave(struct nxi_selection *selection, int winner)
 }
 
 /* All have been left. What the winner brings; -EAGAIN: nothing, somebody else was faster. */
-int64_t nxi_case_act(const struct nxi_selection *selection, int winner)
+int64_t nxi_case_act(const struct nxi_cases *selection, int winner)
 {
     const nx_case *one = &selection->cases[winner];
     struct nxi_entry *entry = &selection->entries[winner];

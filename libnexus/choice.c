@@ -45,7 +45,7 @@ static uint64_t random_of(struct nxi_worker *worker)
 
 /* By steps that no count divides, so that each is visited; forwards and backwards alike, so that of any two that are
  * ready each is as likely to come first, neighbours among many too. */
-static void set_order(struct nxi_selection *selection, struct nxi_worker *worker, unsigned flags)
+static void set_order(struct nxi_cases *selection, struct nxi_worker *worker, unsigned flags)
 {
     static const uint8_t strides[] = {67, 71, 73, 79, 83, 89, 97, 101}; /* primes above NX_SELECT_MAX */
     uint32_t count = selection->count;
@@ -60,7 +60,7 @@ static void set_order(struct nxi_selection *selection, struct nxi_worker *worker
 }
 
 /* The first in order that can go, which has gone then; or -EAGAIN. */
-static int try_all(struct nxi_selection *selection)
+static int try_all(struct nxi_cases *selection)
 {
     for (NXI_EACH_CASE(selection, i)) {
         const nx_case *one = &selection->cases[i];
@@ -77,13 +77,13 @@ static int try_all(struct nxi_selection *selection)
 
 /* ---- the choice ---- */
 
-static uint32_t winner_of(const struct nxi_selection *selection)
+static uint32_t winner_of(const struct nxi_cases *selection)
 {
     return atomic_load_explicit(&selection->choice.winner, memory_order_acquire);
 }
 
 /* False: another has won. */
-static bool decide_for(struct nxi_selection *selection, uint32_t number)
+static bool decide_for(struct nxi_cases *selection, uint32_t number)
 {
     uint32_t open = 0;
     return atomic_compare_exchange_strong_explicit(&selection->choice.winner, &open, number, memory_order_acq_rel,
@@ -91,7 +91,7 @@ static bool decide_for(struct nxi_selection *selection, uint32_t number)
 }
 
 /* Once one has won, the others need not be entered. The first that is told to be ready, or -EAGAIN. */
-static int enter_all(struct nxi_selection *selection)
+static int enter_all(struct nxi_cases *selection)
 {
     nxi_cases_enter_chans(selection);
     for (NXI_EACH_CASE(selection, i)) {
@@ -109,7 +109,7 @@ static int enter_all(struct nxi_selection *selection)
 /* ---- waiting ---- */
 
 /* The first that has been told to be ready, or -EAGAIN. */
-static int find_told(struct nxi_selection *selection)
+static int find_told(struct nxi_cases *selection)
 {
     for (NXI_EACH_CASE(selection, i)) {
         if (nxi_case_is_told(&selection->cases[i]) && nxi_case_told(selection, i))
@@ -118,7 +118,7 @@ static int find_told(struct nxi_selection *selection)
     return -EAGAIN;
 }
 
-static nx_time first_timer(const struct nxi_selection *selection, nx_time deadline)
+static nx_time first_timer(const struct nxi_cases *selection, nx_time deadline)
 {
     for (uint32_t i = 0; i < selection->count; i++) {
         const nx_case *one = &selection->cases[i];
@@ -128,7 +128,7 @@ static nx_time first_timer(const struct nxi_selection *selection, nx_time deadli
     return deadline;
 }
 
-static int find_timer(const struct nxi_selection *selection)
+static int find_timer(const struct nxi_cases *selection)
 {
     nx_time now = nx_now();
     for (NXI_EACH_CASE(selection, i)) {
@@ -140,7 +140,7 @@ static int find_timer(const struct nxi_selection *selection)
 }
 
 /* Waits until the choice is made: the winner, -ETIMEDOUT or -ECANCELED. */
-static int choose(struct nxi_selection *selection, struct nxi_waiter *clock, nx_time deadline)
+static int choose(struct nxi_cases *selection, struct nxi_waiter *clock, nx_time deadline)
 {
     nx_time until = first_timer(selection, deadline);
     int ready = enter_all(selection);
@@ -158,7 +158,7 @@ static int choose(struct nxi_selection *selection, struct nxi_waiter *clock, nx_
 }
 
 /* One round: the winner, -ETIMEDOUT, -ECANCELED, or -EAGAIN: nobody after all. */
-static int wait_round(struct nxi_selection *selection, nx_time deadline)
+static int wait_round(struct nxi_cases *selection, nx_time deadline)
 {
     struct nxi_waiter clock;
     selection->worker = nxi_self();
@@ -187,7 +187,7 @@ static int too_late(struct nxi_worker *worker, nx_time deadline)
     return until != NX_FOREVER && until <= nx_now() ? -ETIMEDOUT : 0;
 }
 
-static int wait_rounds(struct nxi_selection *selection, nx_time deadline)
+static int wait_rounds(struct nxi_cases *selection, nx_time deadline)
 {
     for (;;) { /* ends: each turn lets others run, and somebody reads what wakes us in vain */
         int winner = wait_round(selection, deadline);
@@ -203,14 +203,14 @@ static int wait_rounds(struct nxi_selection *selection, nx_time deadline)
     }
 }
 
-static NXI_NOINLINE int wait_on_stack(struct nxi_selection *selection, nx_time deadline)
+static NXI_NOINLINE int wait_on_stack(struct nxi_cases *selection, nx_time deadline)
 {
     struct nxi_entry entries[FEW];
     selection->entries = entries;
     return wait_rounds(selection, deadline);
 }
 
-static NXI_NOINLINE int wait_for_many(struct nxi_selection *selection, nx_time deadline)
+static NXI_NOINLINE int wait_for_many(struct nxi_cases *selection, nx_time deadline)
 {
     size_t size = selection->count * sizeof(struct nxi_entry);
     selection->entries = nxi_alloc(size);
@@ -235,7 +235,7 @@ static int check(const nx_case *cases, size_t count, unsigned flags)
 }
 
 /* What another task may close while this one waits stays in memory. */
-static void hold_all(const struct nxi_selection *selection, bool hold)
+static void hold_all(const struct nxi_cases *selection, bool hold)
 {
     for (uint32_t i = 0; i < selection->count; i++) {
         const nx_case *one = &selection->cases[i];
@@ -254,7 +254,7 @@ static void hold_all(const struct nxi_selection *selection, bool hold)
 }
 
 /* The winner or an error. */
-static int run(struct nxi_selection *selection, nx_time deadline)
+static int run(struct nxi_cases *selection, nx_time deadline)
 {
     int winner = try_all(selection);
     if (winner == -EAGAIN && !selection->polls) {
@@ -282,7 +282,7 @@ int nx_selectv(nx_case *cases, size_t count, unsigned flags, nx_time deadline)
         nxi_charge(worker);
         return -ECANCELED;
     }
-    struct nxi_selection selection = {.cases = cases, .count = (uint32_t)count, .polls = deadline == NX_POLL};
+    struct nxi_cases selection = {.cases = cases, .count = (uint32_t)count, .polls = deadline == NX_POLL};
     set_order(&selection, worker, flags);
     hold_all(&selection, true);
     int winner = run(&selection, deadline);
