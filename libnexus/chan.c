@@ -8,21 +8,16 @@
  * out has been served, which makes wakes one for one, and nobody overtakes it.
  *
  * Ring and blocks are filled and emptied by the same code: each side runs through a piece of memory, and at its end
- * more_tail (sending) and more_head say where the next one begins, which for a ring is its own beginning. From block to
- * block it goes only with both locks.
+ * nxi_chan_more_tail and nxi_chan_more_head say where the next one begins, which for a ring is its own beginning. From
+ * block to block it goes only with both locks.
  *
  * A waiter gives up (deadline, cancel) by taking itself out while it holds the channel. If it is out already,
  * somebody has served it and will wake it, and it waits for that and returns what it was given: nothing is lost,
  * nothing is sent twice.
  */
-#include "chan.h"
-#include <limits.h>
+#include "chan_parts.h"
 
 #define BLOCK_BYTES 4064u /* of elements, so that the allocation is a little less than a page */
-#define BATCH 256u        /* elements moved under one hold of the lock */
-#define SPIN_TURNS 40u    /* looks at the other side before a wait: about 2 us */
-#define SPIN_BATCH 64u    /* places that a sender spins for, rather than go on one by one */
-#define SPIN_SKIPS 16u    /* waits without a spin after one that was in vain */
 #define HOME_AFTER 64u    /* calls by one worker; an eviction costs a few dozen of them at first */
 #define HOME_AGAIN 16u    /* after each eviction it takes so many times more of them */
 
@@ -44,8 +39,7 @@ static NXI_NOINLINE void evict(struct nx_chan *chan)
     chan->send.streak = chan->recv.streak = 0;
 }
 
-/* Both locks have been taken. */
-static void enter_both(struct nx_chan *chan)
+void nxi_chan_enter_both(struct nx_chan *chan)
 {
     if (NXI_UNLIKELY(__atomic_load_n(&chan->home, __ATOMIC_RELAXED) != NULL))
         evict(chan);
@@ -56,22 +50,11 @@ void nxi_chan_lock_both(struct nx_chan *chan)
 {
     nxi_lock(&chan->send.lock);
     nxi_lock(&chan->recv.lock);
-    enter_both(chan);
-}
-
-/* Under the side's lock: who uses it. */
-static inline void note_user(struct nxi_chan_side *side, struct nxi_worker *worker)
-{
-    if (NXI_LIKELY(side->user == worker)) {
-        side->streak++;
-        return;
-    }
-    __atomic_store_n(&side->user, worker, __ATOMIC_RELAXED);
-    side->streak = 0;
+    nxi_chan_enter_both(chan);
 }
 
 /* Under both locks: moves in, if nobody else has come by for long. */
-static void consider_home(struct nx_chan *chan, struct nxi_worker *worker)
+void nxi_chan_consider_home(struct nx_chan *chan, struct nxi_worker *worker)
 {
     const struct nxi_chan_side *send = &chan->send, *recv = &chan->recv;
     if (!worker || send->user != worker || recv->user != worker || chan->home_after == UINT32_MAX ||
@@ -102,8 +85,7 @@ static void enter_head(struct nx_chan *chan, struct nxi_chan_block *block)
     chan->recv.end = chan->recv.next + block_elems(chan) * chan->elem_size;
 }
 
-/* tail is at its end, and an element is to follow. */
-static NXI_NOINLINE int more_tail(struct nx_chan *chan)
+int nxi_chan_more_tail(struct nx_chan *chan)
 {
     if (chan->capacity != NX_UNBOUNDED) {
         chan->send.next = chan->ring;
@@ -124,8 +106,7 @@ static NXI_NOINLINE int more_tail(struct nx_chan *chan)
     return 0;
 }
 
-/* head is at its end, and there is another element. */
-static NXI_NOINLINE void more_head(struct nx_chan *chan)
+void nxi_chan_more_head(struct nx_chan *chan)
 {
     if (chan->capacity != NX_UNBOUNDED) {
         chan->recv.next = chan->ring;
@@ -139,36 +120,19 @@ static NXI_NOINLINE void more_head(struct nx_chan *chan)
         chan->spare = drained;
 }
 
-/* The side is not at its end. All is held; or its own lock alone, and then the count is for the other side to see. */
-static inline void put_here(struct nx_chan *chan, const void *elem)
+int nxi_chan_put(struct nx_chan *chan, const void *elem)
 {
-    struct nxi_chan_side *send = &chan->send;
-    nxi_chan_copy(send->next, elem, chan->elem_size);
-    send->next += chan->elem_size;
-    __atomic_store_n(&send->done, send->done + 1, __ATOMIC_RELEASE);
-}
-
-static inline void take_here(struct nx_chan *chan, void *ret_elem)
-{
-    struct nxi_chan_side *recv = &chan->recv;
-    nxi_chan_copy(ret_elem, recv->next, chan->elem_size);
-    recv->next += chan->elem_size;
-    __atomic_store_n(&recv->done, recv->done + 1, __ATOMIC_RELEASE);
-}
-
-static int put(struct nx_chan *chan, const void *elem)
-{
-    int error = chan->send.next == chan->send.end ? more_tail(chan) : 0;
+    int error = chan->send.next == chan->send.end ? nxi_chan_more_tail(chan) : 0;
     if (error == 0)
-        put_here(chan, elem);
+        nxi_chan_put_here(chan, elem);
     return error;
 }
 
 static void take(struct nx_chan *chan, void *ret_elem)
 {
     if (chan->recv.next == chan->recv.end)
-        more_head(chan);
-    take_here(chan, ret_elem);
+        nxi_chan_more_head(chan);
+    nxi_chan_take_here(chan, ret_elem);
 }
 
 /* ---- one element, of a channel that is held ---- */
@@ -184,7 +148,7 @@ int nxi_chan_try_send(struct nx_chan *chan, const void *elem, struct nxi_waiter 
     }
     if (nxi_chan_count(chan) >= chan->capacity)
         return -EAGAIN;
-    return put(chan, elem);
+    return nxi_chan_put(chan, elem);
 }
 
 int nxi_chan_try_recv(struct nx_chan *chan, void *ret_elem, struct nxi_waiter **ret_woken)
@@ -193,7 +157,7 @@ int nxi_chan_try_recv(struct nx_chan *chan, void *ret_elem, struct nxi_waiter **
     if (NXI_LIKELY(nxi_chan_count(chan) > 0)) {
         take(chan, ret_elem);
         if (chan->senders.first && (*ret_woken = nxi_waiters_pop(&chan->senders)))
-            put(chan, (*ret_woken)->data); /* bounded: it can't fail */
+            nxi_chan_put(chan, (*ret_woken)->data); /* bounded: it can't fail */
         return 0;
     }
     if (chan->senders.first && (*ret_woken = nxi_waiters_pop(&chan->senders))) { /* rendezvous */
@@ -230,8 +194,7 @@ static void let_go(const struct nxi_chan_place *place, const struct nxi_worker *
         nxi_unlock(place->lock);
 }
 
-/* The wait is over without a wake. */
-static NXI_NOINLINE int64_t give_up(const struct nxi_chan_place *place, struct nxi_waiter *waiter, int error)
+NXI_NOINLINE int64_t nxi_chan_give_up(const struct nxi_chan_place *place, struct nxi_waiter *waiter, int error)
 {
     hold(place, waiter->worker);
     bool unserved = waiter->link != NULL;
@@ -263,7 +226,7 @@ NXI_NOINLINE int64_t nxi_chan_wait(const struct nxi_chan_place *place, struct nx
     nxi_waiters_push(place->list, &waiter);
     let_go(place, worker);
     error = nxi_waiter_wait(&waiter, deadline, true);
-    return NXI_LIKELY(error == 0) ? waiter.result : give_up(place, &waiter, error);
+    return NXI_LIKELY(error == 0) ? waiter.result : nxi_chan_give_up(place, &waiter, error);
 }
 
 void nxi_chan_wake_all(struct nxi_waiter *chain)
@@ -275,443 +238,21 @@ void nxi_chan_wake_all(struct nxi_waiter *chain)
     }
 }
 
-/* ---- send, receive ---- */
-
-static int64_t wait_to_send(struct nx_chan *chan, struct nxi_worker *worker, const void *elem, nx_time deadline)
+int64_t nxi_chan_wait_to_send(struct nx_chan *chan, struct nxi_worker *worker, const void *elem, nx_time deadline)
 {
     const struct nxi_chan_place place = {NULL, chan, &chan->senders, "send", chan};
     return nxi_chan_wait(&place, worker, (void *)(uintptr_t)elem, deadline); /* it is only read from */
 }
 
-static int64_t wait_to_recv(struct nx_chan *chan, struct nxi_worker *worker, void *ret_elem, nx_time deadline)
+int64_t nxi_chan_wait_to_recv(struct nx_chan *chan, struct nxi_worker *worker, void *ret_elem, nx_time deadline)
 {
     const struct nxi_chan_place place = {NULL, chan, &chan->receivers, "receive", chan};
     return nxi_chan_wait(&place, worker, ret_elem, deadline);
 }
 
-/* A local channel is used from somewhere it is not at home. */
-static int not_here(void)
+int nxi_chan_not_here(void)
 {
     return nxi_forked() ? -NX_EFORKED : -EXDEV;
-}
-
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-/* What follows once the lock has been dropped, in a call that did not park. */
-static int finish(struct nxi_worker *worker, struct nxi_waiter *woken, int result)
-{
-    if (woken)
-        nxi_waiter_wake(woken, NX_REASON_UNBLOCK);
-    if (worker)
-        nxi_charge(worker);
-    return result;
-}
-
-/* It is held, and is let go. */
-static NXI_NOINLINE int send_held(struct nx_chan *chan, struct nxi_worker *worker, const void *elem, nx_time deadline)
-{
-    struct nxi_waiter *woken;
-    int result = nxi_chan_try_send(chan, elem, &woken);
-    if (result == -EAGAIN)
-        return (int)wait_to_send(chan, worker, elem, deadline);
-    nxi_chan_unlock(chan, worker);
-    return finish(worker, woken, result);
-}
-
-static NXI_NOINLINE int recv_held(struct nx_chan *chan, struct nxi_worker *worker, void *ret_elem, nx_time deadline)
-{
-    struct nxi_waiter *woken;
-    int result = nxi_chan_try_recv(chan, ret_elem, &woken);
-    if (result == -EAGAIN)
-        return (int)wait_to_recv(chan, worker, ret_elem, deadline);
-    nxi_chan_unlock(chan, worker);
-    return finish(worker, woken, result);
-}
-
-/*
- * A channel that is held at home, and is let go, in the usual case of a wait: one pass from here to the switch, since
- * a message there and back is little else.
- */
-static NXI_NOINLINE int wait_at_home(struct nx_chan *chan, struct nxi_worker *worker, struct nxi_waiters *list,
-                                     void *data, nx_time deadline)
-{
-    const char *what = list == &chan->senders ? "send" : "receive";
-    const struct nxi_chan_place place = {NULL, chan, list, what, chan};
-    if (NXI_UNLIKELY(!nxi_waiter_is_usual(worker, deadline))) {
-        chan->held_at_home = true;
-        return (int)nxi_chan_wait(&place, worker, data, deadline);
-    }
-    struct nxi_waiter waiter;
-    nxi_waiter_init(&waiter, worker);
-    nxi_waiter_note(&waiter, what, NXI_OBJECT_POINTER, (uintptr_t)chan);
-    waiter.data = data;
-    nxi_waiters_push(list, &waiter);
-    nxi_chan_leave_home(chan);
-    int error = NXI_LIKELY(nxi_waiter_wait_once(&waiter, worker)) ? 0 : nxi_waiter_wait(&waiter, NX_FOREVER, true);
-    return (int)(NXI_LIKELY(error == 0) ? waiter.result : give_up(&place, &waiter, error));
-}
-
-/* The end of a call that met nobody. */
-static inline int charge(struct nxi_worker *worker)
-{
-    if (NXI_UNLIKELY(!worker || worker->credit <= 1)) /* time to let others run */
-        return finish(worker, NULL, 0);
-    worker->credit--;
-    return 0;
-}
-
-/* At home, as above: to a task of the same worker that waits. */
-static inline void hand_over(struct nx_chan *chan, struct nxi_worker *worker, const void *elem,
-                             struct nxi_waiter *receiver)
-{
-    nxi_waiters_remove(&chan->receivers, receiver);
-    nxi_chan_copy(receiver->data, elem, chan->elem_size);
-    nxi_chan_leave_home(chan);
-    nxi_waiter_wake_beside(receiver, worker, NX_REASON_UNBLOCK);
-}
-
-/* Under one lock: somebody is home, and may be changing everything. This comes before any other look. */
-static inline bool is_taken(const struct nx_chan *chan)
-{
-    return __atomic_load_n(&chan->home, __ATOMIC_RELAXED) != NULL;
-}
-
-/* Whether this is the moment to think about moving in. */
-static inline bool streak_is_long(const struct nx_chan *chan, const struct nxi_chan_side *side)
-{
-    return NXI_UNLIKELY(side->streak == chan->home_after);
-}
-
-/* Under the sender's lock: an element can't simply follow. */
-static inline bool cannot_put(struct nx_chan *chan)
-{
-    struct nxi_chan_side *send = &chan->send;
-    if (NXI_UNLIKELY(is_taken(chan) || chan->receivers.first || chan->closed || streak_is_long(chan, send)))
-        return true;
-    if (send->done - send->others >= chan->capacity) {
-        send->others = __atomic_load_n(&chan->recv.done, __ATOMIC_ACQUIRE);
-        if (send->done - send->others >= chan->capacity)
-            return true;
-    }
-    if (NXI_UNLIKELY(send->next == send->end)) {
-        if (chan->capacity == NX_UNBOUNDED)
-            return true;
-        send->next = chan->ring;
-    }
-    return false;
-}
-
-/* At home nobody keeps recv->others up to date, so done may be past it. */
-static inline bool seen_something(const struct nxi_chan_side *recv)
-{
-    return (ptrdiff_t)(recv->others - recv->done) > 0;
-}
-
-static inline bool cannot_take(struct nx_chan *chan)
-{
-    struct nxi_chan_side *recv = &chan->recv;
-    if (NXI_UNLIKELY(is_taken(chan) || chan->senders.first || streak_is_long(chan, recv)))
-        return true;
-    if (!seen_something(recv)) {
-        recv->others = __atomic_load_n(&chan->send.done, __ATOMIC_ACQUIRE);
-        if (!seen_something(recv))
-            return true;
-    }
-    if (NXI_UNLIKELY(recv->next == recv->end)) {
-        if (chan->capacity == NX_UNBOUNDED)
-            return true;
-        recv->next = chan->ring;
-    }
-    return false;
-}
-
-/*
- * A wait for a side that is at work on another thread just now is over sooner than it takes to park and be woken. So
- * a moment is spent looking, if that has paid lately and the worker has nothing else to run. What it costs is charged
- * to the task, and to the turn of the loop, so that I/O is not kept waiting by many such moments.
- */
-static bool pays_to_spin(struct nx_chan *chan, struct nxi_chan_side *side, const struct nxi_chan_side *other,
-                         struct nxi_worker *worker, nx_time deadline)
-{
-    if (deadline == NX_POLL || is_taken(chan) || chan->closed || chan->capacity == 0 || chan->receivers.first ||
-        chan->senders.first || __atomic_load_n(&other->done, __ATOMIC_RELAXED) == 0 ||
-        __atomic_load_n(&other->user, __ATOMIC_RELAXED) == worker ||
-        (worker && (nxi_counted(&worker->counters.ready) > 0 || worker->runtime->spin_ns == 0)))
-        return false;
-    if (side->spin_skips == 0)
-        return true;
-    side->spin_skips--;
-    return false;
-}
-
-/* Under the side's lock, which it drops meanwhile: whether there are wanted places, or elements, or some at last. */
-static bool spin(struct nxi_chan_side *side, const struct nxi_chan_side *other, struct nxi_worker *worker,
-                 size_t wanted)
-{
-    size_t before = __atomic_load_n(&other->done, __ATOMIC_RELAXED), more = 0;
-    nxi_unlock(&side->lock);
-    for (uint32_t turns = 0; turns < SPIN_TURNS && more < wanted;) {
-        nxi_relax(&turns);
-        more = __atomic_load_n(&other->done, __ATOMIC_RELAXED) - before;
-    }
-    if (worker) {
-        worker->credit -= NXI_TASK_CREDIT / 8;
-        worker->turn -= (int32_t)NXI_TURN_TASKS / 8;
-    }
-    nxi_lock(&side->lock);
-    side->spin_skips = more > 0 ? 0 : SPIN_SKIPS;
-    return more > 0;
-}
-
-/* Away from home. */
-static NXI_NOINLINE int send_shared(struct nx_chan *chan, struct nxi_worker *worker, const void *elem, nx_time deadline)
-{
-    if (chan->local)
-        return not_here();
-    int error = nxi_chan_admit(worker);
-    if (NXI_UNLIKELY(error < 0))
-        return error;
-    nxi_lock(&chan->send.lock);
-    note_user(&chan->send, worker);
-    bool wait = cannot_put(chan);
-    if (NXI_UNLIKELY(wait) && pays_to_spin(chan, &chan->send, &chan->recv, worker, deadline) &&
-        spin(&chan->send, &chan->recv, worker, least(SPIN_BATCH, chan->capacity / 2 + 1)))
-        wait = cannot_put(chan);
-    if (NXI_UNLIKELY(wait)) {
-        nxi_lock(&chan->recv.lock);
-        enter_both(chan);
-        consider_home(chan, worker);
-        return send_held(chan, worker, elem, deadline);
-    }
-    put_here(chan, elem);
-    nxi_unlock(&chan->send.lock);
-    return charge(worker);
-}
-
-static NXI_NOINLINE int recv_shared(struct nx_chan *chan, struct nxi_worker *worker, void *ret_elem, nx_time deadline)
-{
-    if (chan->local)
-        return not_here();
-    int error = nxi_chan_admit(worker);
-    if (NXI_UNLIKELY(error < 0))
-        return error;
-    nxi_lock(&chan->recv.lock);
-    note_user(&chan->recv, worker);
-    bool wait = cannot_take(chan);
-    if (NXI_UNLIKELY(wait) && pays_to_spin(chan, &chan->recv, &chan->send, worker, deadline) &&
-        spin(&chan->recv, &chan->send, worker, 1))
-        wait = cannot_take(chan);
-    if (NXI_UNLIKELY(wait)) {
-        nxi_unlock(&chan->recv.lock); /* the sender's comes first */
-        nxi_chan_lock_both(chan);
-        consider_home(chan, worker);
-        return recv_held(chan, worker, ret_elem, deadline);
-    }
-    take_here(chan, ret_elem);
-    nxi_unlock(&chan->recv.lock);
-    return charge(worker);
-}
-
-int nx_chan_send(nx_chan *chan, const void *elem, nx_time deadline)
-{
-    NXI_ENTRY(-ENOSYS);
-    if (NXI_UNLIKELY(!chan || (!elem && chan->elem_size > 0)))
-        return -EINVAL;
-    struct nxi_worker *worker = nxi_in_task();
-    if (!nxi_chan_is_home(chan, worker))
-        return send_shared(chan, worker, elem, deadline);
-    int error = nxi_chan_admit(worker);
-    if (NXI_UNLIKELY(error < 0))
-        return error;
-    if (NXI_UNLIKELY(!nxi_chan_enter_home(chan, worker)))
-        return send_shared(chan, worker, elem, deadline);
-    struct nxi_waiter *receiver = chan->receivers.first;
-    if (receiver && nxi_waiter_is_beside(receiver, worker)) {
-        hand_over(chan, worker, elem, receiver);
-        return charge(worker);
-    }
-    bool full = nxi_chan_count(chan) >= chan->capacity;
-    if (NXI_UNLIKELY(receiver || full || chan->send.next == chan->send.end || chan->closed)) {
-        if (full && !receiver && !chan->closed)
-            return wait_at_home(chan, worker, &chan->senders, (void *)(uintptr_t)elem, deadline);
-        chan->held_at_home = true;
-        return send_held(chan, worker, elem, deadline);
-    }
-    put_here(chan, elem);
-    nxi_chan_leave_home(chan);
-    return charge(worker);
-}
-
-int nx_chan_recv(nx_chan *chan, void *ret_elem, nx_time deadline)
-{
-    NXI_ENTRY(-ENOSYS);
-    if (NXI_UNLIKELY(!chan || (!ret_elem && chan->elem_size > 0)))
-        return -EINVAL;
-    struct nxi_worker *worker = nxi_in_task();
-    if (!nxi_chan_is_home(chan, worker))
-        return recv_shared(chan, worker, ret_elem, deadline);
-    int error = nxi_chan_admit(worker);
-    if (NXI_UNLIKELY(error < 0))
-        return error;
-    if (NXI_UNLIKELY(!nxi_chan_enter_home(chan, worker)))
-        return recv_shared(chan, worker, ret_elem, deadline);
-    bool empty = nxi_chan_count(chan) == 0;
-    if (NXI_UNLIKELY(chan->senders.first || empty || chan->recv.next == chan->recv.end)) {
-        if (empty && !chan->senders.first && !chan->closed)
-            return wait_at_home(chan, worker, &chan->receivers, ret_elem, deadline);
-        chan->held_at_home = true;
-        return recv_held(chan, worker, ret_elem, deadline);
-    }
-    take_here(chan, ret_elem);
-    nxi_chan_leave_home(chan);
-    return charge(worker);
-}
-
-/* ---- several ---- */
-
-/* Puts elements in as long as there is room: how many. *inout_error says why not more. */
-static size_t fill(struct nx_chan *chan, const char *elems, size_t count, int *inout_error)
-{
-    size_t size = chan->elem_size, want = least(count, chan->capacity - nxi_chan_count(chan)), done = 0;
-    if (size == 0)
-        done = want;
-    while (done < want) {
-        if (chan->send.next == chan->send.end && (*inout_error = more_tail(chan)) < 0)
-            break;
-        size_t run = least(want - done, (size_t)(chan->send.end - chan->send.next) / size);
-        memcpy(chan->send.next, elems + done * size, run * size);
-        chan->send.next += run * size;
-        done += run;
-    }
-    __atomic_store_n(&chan->send.done, chan->send.done + done, __ATOMIC_RELEASE);
-    return done;
-}
-
-static size_t drain(struct nx_chan *chan, char *ret_elems, size_t max)
-{
-    size_t size = chan->elem_size, want = least(max, nxi_chan_count(chan)), done = 0;
-    if (size == 0)
-        done = want;
-    while (done < want) {
-        if (chan->recv.next == chan->recv.end)
-            more_head(chan);
-        size_t run = least(want - done, (size_t)(chan->recv.end - chan->recv.next) / size);
-        memcpy(ret_elems + done * size, chan->recv.next, run * size);
-        chan->recv.next += run * size;
-        done += run;
-    }
-    __atomic_store_n(&chan->recv.done, chan->recv.done + done, __ATOMIC_RELEASE);
-    return done;
-}
-
-/* As try_send, for up to count: how many; why not more in *ret_error, 0 if all. The woken are a chain. */
-static size_t try_send_many(struct nx_chan *chan, const char *elems, size_t count, int *ret_error,
-                            struct nxi_waiter **ret_woken)
-{
-    struct nxi_waiter **end = ret_woken, *receiver;
-    size_t done = 0;
-    *ret_error = 0;
-    *ret_woken = NULL;
-    if (chan->closed) {
-        *ret_error = -EPIPE;
-        return 0;
-    }
-    while (done < count && (receiver = nxi_waiters_pop(&chan->receivers))) {
-        nxi_chan_copy(receiver->data, elems + done++ * chan->elem_size, chan->elem_size);
-        receiver->next = NULL;
-        *end = receiver;
-        end = &receiver->next;
-    }
-    done += fill(chan, elems + done * chan->elem_size, count - done, ret_error);
-    if (done < count && *ret_error == 0)
-        *ret_error = -EAGAIN;
-    return done;
-}
-
-/* As try_recv. What is in the channel goes first, then what senders wait with, and then others' elements move up. */
-static size_t try_recv_many(struct nx_chan *chan, char *ret_elems, size_t max, int *ret_error,
-                            struct nxi_waiter **ret_woken)
-{
-    struct nxi_waiter **end = ret_woken, *sender;
-    size_t done = drain(chan, ret_elems, max);
-    *ret_woken = NULL;
-    while ((done < max || nxi_chan_count(chan) < chan->capacity) && (sender = nxi_waiters_pop(&chan->senders))) {
-        if (done < max)
-            nxi_chan_copy(ret_elems + done++ * chan->elem_size, sender->data, chan->elem_size);
-        else
-            put(chan, sender->data);
-        sender->next = NULL;
-        *end = sender;
-        end = &sender->next;
-    }
-    *ret_error = done == max ? 0 : chan->closed ? -EPIPE : -EAGAIN;
-    return done;
-}
-
-static void hold_to(struct nx_chan *chan, struct nxi_chan_side *side, struct nxi_worker *worker)
-{
-    nxi_chan_lock(chan, worker);
-    if (chan->held_at_home)
-        return;
-    note_user(side, worker);
-    consider_home(chan, worker);
-}
-
-/* Batch by batch, so that others get the lock in between. The first element may wait. */
-static ssize_t many(struct nx_chan *chan, bool send, char *elems, size_t count, nx_time deadline)
-{
-    struct nxi_worker *worker = nxi_in_task();
-    int error = nxi_chan_usable(chan, worker) < 0 ? not_here() : nxi_chan_admit(worker);
-    if (error < 0)
-        return error;
-    size_t total = 0;
-    if (chan->elem_size == 0)
-        elems = chan->ring; /* not NULL: it is counted up from */
-    while (total < count && error == 0) {
-        struct nxi_waiter *woken;
-        hold_to(chan, send ? &chan->send : &chan->recv, worker);
-        char *next = elems + total * chan->elem_size;
-        size_t want = least(count - total, BATCH);
-        size_t done =
-            send ? try_send_many(chan, next, want, &error, &woken) : try_recv_many(chan, next, want, &error, &woken);
-        total += done;
-        if (total == 0 && error == -EAGAIN) {
-            int64_t served =
-                send ? wait_to_send(chan, worker, elems, deadline) : wait_to_recv(chan, worker, elems, deadline);
-            if (served < 0)
-                return (ssize_t)served;
-            worker = nxi_in_task(); /* it may be another now */
-            total = 1;
-            error = 0;
-            continue;
-        }
-        nxi_chan_unlock(chan, worker);
-        nxi_chan_wake_all(woken);
-    }
-    if (worker) {
-        worker->credit -= (int32_t)least(total / BATCH, NXI_TASK_CREDIT);
-        nxi_charge(worker);
-    }
-    return total > 0 ? (ssize_t)total : error;
-}
-
-ssize_t nx_chan_send_many(nx_chan *chan, const void *elems, size_t count, nx_time deadline)
-{
-    NXI_ENTRY(-ENOSYS);
-    if (!chan || count > SSIZE_MAX || (!elems && count > 0 && chan->elem_size > 0))
-        return -EINVAL;
-    return many(chan, true, (char *)(uintptr_t)elems, count, deadline);
-}
-
-ssize_t nx_chan_recv_many(nx_chan *chan, void *ret_elems, size_t max, nx_time deadline)
-{
-    NXI_ENTRY(-ENOSYS);
-    if (!chan || max > SSIZE_MAX || (!ret_elems && max > 0 && chan->elem_size > 0))
-        return -EINVAL;
-    return many(chan, false, ret_elems, max, deadline);
 }
 
 /* ---- create, close, destroy ---- */
@@ -785,6 +326,8 @@ void nx_chan_destroy(nx_chan *chan)
     NXI_ENTRY();
     if (!chan || nxi_forked())
         return;
+    if (!chan->local) /* whose last element was received may yet be about to unlock */
+        nxi_chan_lock(chan, nxi_in_task());
     struct nxi_chan_block *block = chan->first;
     while (block) {
         struct nxi_chan_block *next = block->next;

@@ -177,8 +177,8 @@ static inline struct nxi_waiter *nxi_chan_pop_all(struct nxi_waiters *list, int6
 /* Wakes a chain linked by next. The lock must have been dropped. */
 void nxi_chan_wake_all(struct nxi_waiter *chain);
 
-/* One element. Its size is small as a rule: a call would cost more than the copy. */
-static inline void nxi_chan_copy(void *to, const void *from, size_t size)
+/* One element, if its size is a usual one: a call would cost more than the copy. */
+static inline bool nxi_chan_copy_short(void *to, const void *from, size_t size)
 {
     if (NXI_LIKELY(size == 8))
         memcpy(to, from, 8);
@@ -186,7 +186,14 @@ static inline void nxi_chan_copy(void *to, const void *from, size_t size)
         memcpy(to, from, 16);
     else if (size == 4)
         memcpy(to, from, 4);
-    else if (size > 0) /* else to and from may be NULL */
+    else
+        return size == 0; /* then to and from may be NULL */
+    return true;
+}
+
+static inline void nxi_chan_copy(void *to, const void *from, size_t size)
+{
+    if (NXI_UNLIKELY(!nxi_chan_copy_short(to, from, size)))
         memcpy(to, from, size);
 }
 

@@ -193,7 +193,11 @@ struct nxi_worker {
     struct nxi_task *current;
     const struct nx_sched_ops *sched_ops;
     struct nx_sched *sched;
-    int32_t turn, credit; /* tasks left in this turn; inline completions left to the running task */
+    int32_t turn, credit;  /* tasks left in this turn; inline completions left to the running task */
+    struct nxi_task *next; /* the only ready task, kept from a scheduler that shares nothing (worker.c) */
+    uint32_t next_reason;
+    bool sole;      /* what is enqueued here is dequeued here: the scheduler has neither steal nor inject */
+    bool can_yield; /* and has yield */
     void (*after)(struct nxi_worker *worker, void *arg); /* run by whoever is switched to: the old context is saved */
     void *after_arg;
     struct nxi_task *free_tasks;
@@ -208,9 +212,6 @@ struct nxi_worker {
     struct nxi_wheel wheel;
     struct nxi_stack_cache stacks;
     struct nx_ready *stolen; /* what steal gave, to be run next */
-    struct nxi_task *next;   /* the only ready task, kept from a scheduler that shares nothing (worker.c) */
-    uint32_t next_reason;
-    bool sole; /* what is enqueued here is dequeued here: the scheduler has neither steal nor inject */
     nx_time starved_told;
     struct nx_ready *starved, **starved_end; /* tasks for which there was no memory for a stack */
     struct nxi_timer starved_timer;
@@ -222,6 +223,9 @@ struct nxi_worker {
     nx_time turn_time;    /* when this turn of the loop began */
     int32_t spin_score;   /* > 0: spinning before parking has paid lately; else what a new trial is away (idle.c) */
     int32_t spin_backoff; /* and how far away the next failure puts it */
+    uint64_t served;      /* whom I/O was for lately, a bit each, and in how many rounds (idle.c) */
+    uint32_t served_rounds;
+    bool serves_many;
     bool searching;       /* counted as a searcher in runtime->idle */
     struct nx_completion completions[NXI_COMPLETIONS_MAX];
     pthread_t thread;
@@ -434,6 +438,7 @@ extern struct nxi_sleepers {
 } nxi_sleepers;
 /* Has every thread of the process that runs execute a full memory barrier. False: it can't be had here. */
 bool nxi_barrier_everywhere(void);
+void nxi_locks_forked(void); /* in the child: who slept for a lock stayed with the parent */
 /* A moment's wait for another thread; the longer the more turns there have been. */
 void nxi_relax(uint32_t *inout_turns);
 

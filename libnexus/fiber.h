@@ -69,6 +69,11 @@ void nxi_fiber_forget(struct nxi_fiber *fiber);
 void nxi_fiber_enter_new(struct nxi_fiber *from, struct nxi_fiber *to, void *low, void *top, nxi_fiber_fn *entry,
                          void *arg);
 
+static inline int nxi_fiber_call(void *a, void *b, void *c, void *d, int (*fn)(void *, void *, void *, void *))
+{
+    return fn(a, b, c, d);
+}
+
 #else
 
 #if defined(__x86_64__) && !defined(__ILP32__) && !defined(NXI_FIBER_UCONTEXT)
@@ -101,6 +106,13 @@ static inline void nxi_fiber_enter_new(struct nxi_fiber *from, struct nxi_fiber 
  * where fibers stop at different places. For tail calls, so that no return lies between the switch and the user. */
 void nxi_fiber_jump(void **ret_sp, void *to_sp);
 
+/*
+ * fn(a, b, c, d), which switches, and then back to the caller by a jump: for tail calls. After a switch the return
+ * predictor has the frames of who was switched from. As far as both wait in the same functions it is right even so; the
+ * first return beyond, to the user's code, would be wrong each time.
+ */
+int nxi_fiber_call(void *a, void *b, void *c, void *d, int (*fn)(void *, void *, void *, void *));
+
 void nxi_fiber_interlude(void);
 
 /* The next switch to the fiber, which is stopped, calls fn(arg) on its stack first. */
@@ -111,6 +123,13 @@ static inline void nxi_fiber_before(struct nxi_fiber *fiber, void (*fn)(void *),
     frame[3] = (uintptr_t)arg;
     frame[6] = (uintptr_t)nxi_fiber_interlude;
     fiber->sp = frame;
+}
+
+#else
+
+static inline int nxi_fiber_call(void *a, void *b, void *c, void *d, int (*fn)(void *, void *, void *, void *))
+{
+    return fn(a, b, c, d);
 }
 
 #endif

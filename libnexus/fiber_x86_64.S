@@ -117,6 +117,26 @@ nxi_fiber_jump:
 	.cfi_endproc
 	.size	nxi_fiber_jump, . - nxi_fiber_jump
 
+/* int nxi_fiber_call(void *a, void *b, void *c, void *d, int (*fn)(void *, void *, void *, void *)) */
+	.globl	nxi_fiber_call
+	.hidden	nxi_fiber_call
+	.type	nxi_fiber_call, @function
+	.p2align 4
+nxi_fiber_call:
+	.cfi_startproc
+	endbr64
+	subq	$8, %rsp
+	.cfi_adjust_cfa_offset 8
+	call	*%r8
+	addq	$8, %rsp
+	.cfi_adjust_cfa_offset -8
+	popq	%rcx
+	.cfi_adjust_cfa_offset -8
+	.cfi_register %rip, %rcx
+	notrack jmp	*%rcx
+	.cfi_endproc
+	.size	nxi_fiber_call, . - nxi_fiber_call
+
 /*
  * Where a fiber goes on that nxi_fiber_before() has written to: function in r13, its argument in r12, then the fiber's
  * own frame. That was saved in a function, so the stack pointer is 8 off a multiple of 16.

@@ -3,7 +3,8 @@
  *
  * A child of fork has one thread, a copy of the forking one, and none of the workers; the rings are not even mapped. So
  * the child handler clears the thread-local worker and raises a flag, and every call returns -NX_EFORKED from then on,
- * without a getpid(2) on any path that is hot. A child of a process that has no runtime at that moment is not affected.
+ * without a getpid(2) on any path that is hot. A child of a process that has no runtime at that moment is not affected:
+ * its locks, mutexes and channels go on, unless a thread that stayed behind held one.
  */
 #include "core.h"
 #include <stdlib.h>
@@ -40,6 +41,7 @@ int nxi_no_task(void)
 
 static void in_child(void)
 {
+    nxi_locks_forked();
     if (atomic_load(&nxi_runtime_count) == 0)
         return;
     nxi_this_worker = NULL;

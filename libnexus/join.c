@@ -79,6 +79,8 @@ static void run_later(struct nxi_worker *worker, struct nxi_task *task)
     if (worker->stolen != &task->ready)
         return;
     worker->stolen = NULL;
+    uint64_t ready = nxi_counted(&worker->counters.ready); /* it is among them still */
+    atomic_store_explicit(&worker->counters.ready, ready - (ready > 0), memory_order_relaxed);
     nxi_enqueue(worker, task, NX_REASON_SPAWN);
 }
 

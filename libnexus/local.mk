@@ -12,7 +12,7 @@ libnexus_libnexus_core_la_CPPFLAGS = $(AM_CPPFLAGS) -DNXI_PLUGIN_DIR=\"$(plugind
 libnexus_libnexus_core_la_LIBADD =
 nodist_libnexus_libnexus_core_la_SOURCES = libnexus/builtin.c
 libnexus_libnexus_core_la_SOURCES = libnexus/abi.c libnexus/accept.c libnexus/addr.c libnexus/blocking.c libnexus/blocking.h libnexus/sleeper.h libnexus/broadcast.c libnexus/chan.c \
-	libnexus/chan.h libnexus/cases.c libnexus/cases.h libnexus/choice.c libnexus/choice.h libnexus/cond.c libnexus/config.c libnexus/config.h \
+	libnexus/chan.h libnexus/chan_many.c libnexus/chan_one.c libnexus/chan_parts.h libnexus/cases.c libnexus/cases.h libnexus/choice.c libnexus/choice.h libnexus/cond.c libnexus/config.c libnexus/config.h \
 	libnexus/connect.c libnexus/copy.c libnexus/core.h libnexus/cpus.c libnexus/cpus.h libnexus/dir.c libnexus/dump.c libnexus/dump.h \
 	libnexus/env.c libnexus/env.h libnexus/error.c libnexus/event.c libnexus/fiber.c libnexus/fiber.h libnexus/file.c libnexus/file.h libnexus/file_emulate.c \
 	libnexus/find.c libnexus/find.h libnexus/fork.c libnexus/handle.c libnexus/host.c libnexus/idle.c \

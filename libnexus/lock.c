@@ -92,9 +92,17 @@ static void count_sleeper(struct bucket *bucket, uint32_t more)
     __atomic_fetch_add(&nxi_sleepers.count, more, __ATOMIC_SEQ_CST);
 }
 
+void nxi_locks_forked(void)
+{
+    for (size_t i = 0; i < BUCKETS; i++)
+        buckets[i] = (struct bucket){PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
+    nxi_sleepers.count = 0;
+}
+
 static void sleep_for(uint32_t *lock)
 {
     struct bucket *bucket = bucket_of(lock);
+    nxi_fork_watch();
     pthread_mutex_lock(&bucket->mutex);
     count_sleeper(bucket, 1);
     bool told = nxi_barrier_everywhere();

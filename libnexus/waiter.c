@@ -38,7 +38,7 @@ static struct bucket *bucket_of(const struct nxi_waiter *waiter)
     return &buckets[((uintptr_t)waiter >> 6) % BUCKETS];
 }
 
-void nxi_waiter_timer_fired(struct nxi_timer *timer)
+static void timer_fired(struct nxi_timer *timer)
 {
     struct nxi_waiter *waiter = nxi_container(timer, struct nxi_waiter, timer);
     waiter->timed_out = true;
@@ -153,6 +153,7 @@ static void start_timer(struct nxi_waiter *waiter, nx_time until)
     if (nxi_timer_active(&waiter->timer) && waiter->timer.deadline == until)
         return;
     nxi_timer_stop(wheel, &waiter->timer);
+    waiter->timer.fire = timer_fired;
     nxi_timer_start(wheel, &waiter->timer, until);
 }
 

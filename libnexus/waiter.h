@@ -7,29 +7,40 @@
 
 #include "core.h"
 
-void nxi_waiter_timer_fired(struct nxi_timer *timer);
 void nxi_waiter_wake(struct nxi_waiter *waiter, uint32_t reason);
 int nxi_waiter_wait(struct nxi_waiter *waiter, nx_time deadline, bool heed_cancel);
 /* Waits until the choice is stirred. clock is a waiter of the same task that nobody else knows: it has the timer. */
 int nxi_choice_wait(struct nxi_waiter *clock, struct nxi_choice *choice, nx_time deadline);
 void nxi_waiter_forget(struct nxi_waiter *waiter); /* the caller has unlinked it: no wake will come */
 
-/* worker NULL: a plain thread. What is not set here is not looked at before it is. */
-static inline void nxi_waiter_init(struct nxi_waiter *waiter, struct nxi_worker *worker)
+/* What is not set here is not looked at before it is. */
+static inline void nxi_waiter_init_of(struct nxi_waiter *waiter, struct nxi_worker *worker, struct nxi_task *task)
 {
-    struct nxi_task *task = worker ? worker->current : NULL;
     waiter->task = task;
     waiter->worker = worker;
     waiter->timer.link = NULL;
-    waiter->timer.fire = nxi_waiter_timer_fired;
     waiter->link = NULL;
     waiter->choice = NULL;
     waiter->result = 0;
     atomic_init(&waiter->woken, false);
     waiter->timed_out = false;
     waiter->note.what = NULL;
-    if (task)
-        task->pins++; /* it stays on this worker while somebody may post to it here */
+}
+
+/* The current task's, which stays on this worker while somebody may post to it here. */
+static inline void nxi_waiter_init_here(struct nxi_waiter *waiter, struct nxi_worker *worker)
+{
+    nxi_waiter_init_of(waiter, worker, worker->current);
+    worker->current->pins++;
+}
+
+/* worker NULL: a plain thread. */
+static inline void nxi_waiter_init(struct nxi_waiter *waiter, struct nxi_worker *worker)
+{
+    if (worker)
+        nxi_waiter_init_here(waiter, worker);
+    else
+        nxi_waiter_init_of(waiter, NULL, NULL);
 }
 
 /* For nx_dump, after nxi_waiter_init: what is static. */
@@ -67,12 +78,23 @@ static inline bool nxi_waiter_is_beside(const struct nxi_waiter *waiter, const s
     return waiter->worker == worker && !waiter->choice && !nxi_timer_active(&waiter->timer);
 }
 
-static inline void nxi_waiter_wake_beside(struct nxi_waiter *waiter, struct nxi_worker *worker, uint32_t reason)
+/*
+ * True: it is done. False: nxi_ready() is left to the caller. In line is the case of the only task that is ready, where
+ * workers share nothing (worker.c).
+ */
+static inline bool nxi_waiter_wake_beside(struct nxi_waiter *waiter, struct nxi_worker *worker, uint32_t reason)
 {
     struct nxi_task *task = waiter->task;
     task->pins--;
     atomic_store_explicit(&waiter->woken, true, memory_order_relaxed);
-    nxi_ready(worker, task, reason);
+    if (NXI_UNLIKELY(atomic_load_explicit(&task->state, memory_order_relaxed) != NXI_PARKED || !worker->sole ||
+                     nxi_counted(&worker->counters.ready) > 0 || nxi_counted(&worker->counters.ready_high) == 0))
+        return false;
+    atomic_store_explicit(&task->state, NXI_READY, memory_order_relaxed);
+    worker->next = task;
+    worker->next_reason = reason;
+    atomic_store_explicit(&worker->counters.ready, 1, memory_order_relaxed);
+    return true;
 }
 
 static inline void nxi_waiters_push(struct nxi_waiters *list, struct nxi_waiter *waiter)

@@ -278,11 +278,60 @@ static inline void leave(struct nxi_worker *worker, struct nxi_task *task, struc
     arrive(nxi_self());
 }
 
+#ifdef NXI_FIBER_JUMP
+
+/* Near enough for nxi_stack_shallow(), without a frame to point at. */
+static inline const void *stack_pointer(void)
+{
+    const void *sp;
+    __asm__ volatile("movq %%rsp, %0" : "=r"(sp));
+    return sp;
+}
+
+/*
+ * The common case is bare: nothing is left to do on the way back, so the switch is a tail call and goes straight to
+ * the caller. Whoever leaves something in worker->after for a bare task sees to it (target). Only where workers share
+ * nothing: elsewhere one that yields leaves something too. next has a stack, so it has started: one that has not gets
+ * it just before its first switch.
+ */
+static inline bool may_be_bare(const struct nxi_task *task)
+{
+    const void *sp = stack_pointer();
+    return NXI_LIKELY(!(task->flags & (NX_TASK_FPENV | NXI_TASK_DEEP))) &&
+           (NXI_LIKELY(nxi_stack_shallow(task->stack, sp)) || !nxi_stack_alarmed(task->stack, sp));
+}
+
+static inline void leave_bare(struct nxi_worker *worker, struct nxi_task *task, struct nxi_task *next)
+{
+    task->bare = true;
+    worker->current = next;
+    account(worker, next);
+}
+
+#endif
+
+static NXI_NOINLINE void park_slowly(struct nxi_worker *worker, struct nxi_task *task)
+{
+    leave(worker, task, pick_runnable(worker));
+}
+
+/* Not by a jump, as a yield is: a task that parks comes back to the same place as others, by the same call chain. */
 void nxi_park(struct nxi_worker *worker)
 {
     struct nxi_task *task = worker->current;
     atomic_store_explicit(&task->state, NXI_PARKED, memory_order_relaxed);
-    leave(worker, task, pick_runnable(worker));
+#ifdef NXI_FIBER_JUMP
+    struct nxi_task *next = worker->next;
+    if (next && NXI_LIKELY(worker->turn > 0 && next->stack && may_be_bare(task))) {
+        worker->next = NULL;
+        worker->turn--;
+        atomic_store_explicit(&worker->counters.ready, 0, memory_order_relaxed);
+        leave_bare(worker, task, next);
+        nxi_fiber_swap(&task->fiber.sp, next->fiber.sp);
+        return;
+    }
+#endif
+    park_slowly(worker, task);
 }
 
 static void after_yield(struct nxi_worker *worker, void *arg)
@@ -309,21 +358,33 @@ static NXI_NOINLINE struct nxi_task *behind_others(struct nxi_worker *worker, st
     return pick_runnable(worker);
 }
 
-/*
- * Through the scheduler. If it has no other task left then it has this one alone: that is taken back to worker->next,
- * so that two tasks that yield to each other need the scheduler once.
- */
-static NXI_NOINLINE struct nxi_task *rotate(struct nxi_worker *worker, struct nxi_task *task)
+/* The task goes to the end of the scheduler's queue: who comes next, which may be the same. */
+static inline struct nxi_task *through_scheduler(struct nxi_worker *worker, struct nxi_task *task)
 {
     const struct nx_sched_ops *ops = worker->sched_ops;
-    ops->enqueue(worker->sched, worker->index, &task->ready, NX_REASON_YIELD);
-    struct nx_ready *ready = ops->dequeue(worker->sched, worker->index);
-    if (NXI_UNLIKELY(!ready))
-        return NULL;
+    struct nx_ready *ready;
+    if (NXI_LIKELY(worker->can_yield)) {
+        ready = ops->yield(worker->sched, worker->index, &task->ready);
+    } else {
+        ops->enqueue(worker->sched, worker->index, &task->ready, NX_REASON_YIELD);
+        ready = ops->dequeue(worker->sched, worker->index);
+    }
     worker->turn--;
-    struct nxi_task *next = nxi_task_of(ready);
+    return NXI_LIKELY(ready) ? nxi_task_of(ready) : NULL;
+}
+
+/*
+ * What else there is to do with who comes next. If the scheduler has no other task left then it has this one alone:
+ * that is taken back to worker->next, so that two tasks that yield to each other need the scheduler once.
+ */
+static NXI_NOINLINE struct nxi_task *see_to_next(struct nxi_worker *worker, struct nxi_task *task,
+                                                 struct nxi_task *next)
+{
+    struct nx_ready *ready;
+    if (!next)
+        return NULL;
     if (nxi_counted(&worker->counters.ready) == 1 && next != task &&
-        (ready = ops->dequeue(worker->sched, worker->index)) != NULL) {
+        (ready = worker->sched_ops->dequeue(worker->sched, worker->index)) != NULL) {
         worker->next = nxi_task_of(ready);
         worker->next_reason = NX_REASON_YIELD;
     }
@@ -345,7 +406,7 @@ static inline struct nxi_task *after_sole(struct nxi_worker *worker, struct nxi_
     if (NXI_UNLIKELY(worker->turn <= 0))
         return behind_others(worker, task);
     if (!next)
-        return rotate(worker, task);
+        return see_to_next(worker, task, through_scheduler(worker, task));
     if (next->ready.priority != task->ready.priority || !next->stack)
         return behind_others(worker, task);
     worker->next = task;
@@ -364,31 +425,46 @@ static NXI_NOINLINE void go_on(struct nxi_worker *worker, struct nxi_task *task,
 
 #ifdef NXI_FIBER_JUMP
 
-/* Near enough for nxi_stack_shallow(), without a frame to point at. */
-static inline const void *stack_pointer(void)
+static NXI_NOINLINE void yield_slowly(struct nxi_worker *worker, struct nxi_task *task)
 {
-    const void *sp;
-    __asm__ volatile("movq %%rsp, %0" : "=r"(sp));
-    return sp;
+    go_on(worker, task, after_sole(worker, task));
 }
 
-/*
- * The common case is bare: nothing is left to do on the way back, so the switch is a tail call and goes straight to
- * the code of the user that yielded. Whoever leaves something in worker->after for a bare task sees to it (target).
- */
-static inline void yield_sole(struct nxi_worker *worker)
+static NXI_NOINLINE void go_on_slowly(struct nxi_worker *worker, struct nxi_task *task, struct nxi_task *next)
 {
-    struct nxi_task *task = worker->current, *next = after_sole(worker, task);
-    if (NXI_UNLIKELY(!next || next == task || state_of(next) == NXI_NEW) ||
-        NXI_UNLIKELY(task->flags & (NX_TASK_FPENV | NXI_TASK_DEEP)) ||
-        NXI_UNLIKELY(!nxi_stack_shallow(task->stack, stack_pointer()))) {
-        go_on(worker, task, next);
+    go_on(worker, task, see_to_next(worker, task, next));
+}
+
+/* Among three or more. */
+static NXI_NOINLINE void yield_through_scheduler(struct nxi_worker *worker, struct nxi_task *task)
+{
+    struct nxi_task *next = through_scheduler(worker, task);
+    if (NXI_UNLIKELY(!next || next == task || !next->stack || nxi_counted(&worker->counters.ready) == 1)) {
+        go_on_slowly(worker, task, next);
         return;
     }
-    task->bare = true;
-    worker->current = next;
-    account(worker, next);
+    leave_bare(worker, task, next);
     nxi_fiber_jump(&task->fiber.sp, next->fiber.sp);
+}
+
+/* after_sole() and go_on(), for the usual. */
+static inline void yield_sole(struct nxi_worker *worker)
+{
+    struct nxi_task *task = worker->current, *next = worker->next;
+    atomic_store_explicit(&task->state, NXI_READY, memory_order_relaxed);
+    if (NXI_UNLIKELY(worker->turn <= 0 || !may_be_bare(task))) {
+        yield_slowly(worker, task);
+    } else if (!next) {
+        yield_through_scheduler(worker, task);
+    } else if (NXI_UNLIKELY(next->ready.priority != task->ready.priority || !next->stack)) {
+        yield_slowly(worker, task);
+    } else {
+        worker->next = task;
+        worker->next_reason = NX_REASON_YIELD;
+        worker->turn--;
+        leave_bare(worker, task, next);
+        nxi_fiber_jump(&task->fiber.sp, next->fiber.sp);
+    }
 }
 
 #else
@@ -401,12 +477,17 @@ static inline void yield_sole(struct nxi_worker *worker)
 
 #endif
 
-void nxi_yield(struct nxi_worker *worker)
+static inline void yield(struct nxi_worker *worker)
 {
     if (NXI_LIKELY(worker->sole))
         yield_sole(worker);
     else
         yield_shared(worker);
+}
+
+void nxi_yield(struct nxi_worker *worker)
+{
+    yield(worker);
 }
 
 void nxi_charge(struct nxi_worker *worker)
@@ -419,8 +500,8 @@ void nx_yield(void)
 {
     NXI_ENTRY();
     struct nxi_worker *worker = nxi_in_task();
-    if (worker)
-        nxi_yield(worker);
+    if (NXI_LIKELY(worker))
+        yield(worker);
 }
 
 /* ---- ready ---- */
@@ -629,6 +710,7 @@ void nxi_worker_init(struct nxi_worker *worker, struct nx_runtime *runtime, uint
     worker->sched = runtime->sched;
     worker->sole = !NXI_HAS(runtime->sched_ops, steal) && !NXI_HAS(runtime->sched_ops, inject) &&
                    !NXI_HAS(runtime->sched_ops, take);
+    worker->can_yield = worker->sole && NXI_HAS(runtime->sched_ops, yield);
     nxi_timer_init(&worker->starved_timer, starved_again);
     nxi_idle_init(worker);
 }

@@ -104,6 +104,25 @@ static struct nx_ready *local_dequeue(struct nx_sched *sched, uint32_t worker)
     return ready != 0 ? take_among_rivals(w) : NULL;
 }
 
+/*
+ * Both at once: the task goes to the end of its queue, and the first one comes out. A queue that has something in it
+ * before still has something after it, so its bit stays as it is.
+ */
+static struct nx_ready *local_yield(struct nx_sched *sched, uint32_t worker, struct nx_ready *ready)
+{
+    struct worker *w = &sched->worker[worker];
+    struct fifo *queue = &w->queue[NX_PRIO_NORMAL];
+
+    if (w->shares.ready != 1u << NX_PRIO_NORMAL || ready->priority != NX_PRIO_NORMAL) {
+        (void)local_enqueue(sched, worker, ready, NX_REASON_YIELD);
+        return local_dequeue(sched, worker);
+    }
+    fifo_push(queue, ready);
+    ready = queue->head;
+    queue->head = ready->next;
+    return ready;
+}
+
 static uint32_t local_has_work(struct nx_sched *sched, uint32_t worker)
 {
     return sched->worker[worker].shares.ready != 0;
@@ -131,6 +150,7 @@ static const struct nx_sched_ops ops = {
     .dequeue = local_dequeue,
     .has_work = local_has_work,
     .dump = local_dump,
+    .yield = local_yield,
 };
 
 NX_PLUGIN_EXPORT const struct nx_plugin nexus_plugin_local = {

@@ -32,7 +32,8 @@ script_tests = tests/bench/growth.sh tests/bench/report.sh tests/build/cells.sh 
 	tests/build/plugins.sh tests/build/symbols.sh tests/load/open_loop.sh tests/model/run.sh \
 	tests/plugin/test_privileged.sh
 cmocka_tests = tests/unit/test_addr tests/unit/test_config tests/unit/test_env tests/unit/test_fds \
-	tests/unit/test_fiber tests/unit/test_histogram tests/unit/test_overflow tests/unit/test_readiness \
+	tests/unit/test_fiber tests/unit/test_histogram tests/unit/test_lock tests/unit/test_overflow \
+	tests/unit/test_readiness \
 	tests/unit/test_sched_local tests/unit/test_sched_work_stealing tests/unit/test_spec \
 	tests/unit/test_stack tests/unit/test_timer
 if HAVE_URING
@@ -50,6 +51,7 @@ endif
 conform_programs = tests/conform/conform_accept tests/conform/conform_account tests/conform/conform_addr \
 	tests/conform/conform_blocking tests/conform/conform_buffered tests/conform/conform_cancel \
 	tests/conform/conform_cancel_io tests/conform/conform_chan tests/conform/conform_chan_fuzz \
+	tests/conform/conform_chan_home \
 	tests/conform/conform_chan_kinds tests/conform/conform_chan_use tests/conform/conform_copy \
 	tests/conform/conform_dump tests/conform/conform_fault tests/conform/conform_file \
 	tests/conform/conform_foreign tests/conform/conform_join tests/conform/conform_metrics \

@@ -475,57 +475,6 @@ NXT_HOME_TEST(floods_pass_in_order_by_any_capacity_between_workers_and_threads)
     }
 }
 
-/* ---- one worker's, until another comes ---- */
-
-struct both {
-    int64_t mine_sent, mine, theirs; /* mine go down from -1, theirs up from 0 */
-};
-
-/* One, if there is one: false if it is not the next of its sender. */
-static bool take_one(nx_chan *chan, struct both *both)
-{
-    int64_t value;
-    if (nx_chan_recv(chan, &value, NX_POLL) < 0)
-        return true;
-    return nxt_expect_eq(value, value < 0 ? -1 - both->mine++ : both->theirs++);
-}
-
-/* The task has had the channel to itself for long, and goes on, while a thread begins to send. */
-static void join_in(size_t capacity, int where)
-{
-    const int64_t count = 50;
-    nx_chan *chan = nxt_chan(sizeof(int64_t), capacity, 0);
-    struct nxt_user user = {.chan = chan, .count = count};
-    struct both both = {0};
-    for (int i = 0; i < 200; i++) {
-        both.mine_sent += nxt_send_now(chan, -1 - both.mine_sent) == 0;
-        take_one(chan, &both);
-    }
-    nxt_user_start(&user, where, nxt_send_values);
-    bool right = true;
-    while (right && both.theirs < count) {
-        both.mine_sent += nxt_send_now(chan, -1 - both.mine_sent) == 0;
-        right = take_one(chan, &both) && take_one(chan, &both);
-    }
-    if (!right)
-        nx_chan_close(chan);
-    nxt_expect_eq(nxt_user_result(&user), 0);
-    while (right && nx_chan_len(chan) > 0)
-        right = take_one(chan, &both);
-    nxt_expect_eq(both.mine, both.mine_sent);
-    nxt_expect_eq(both.theirs, count);
-    nx_chan_destroy(chan);
-}
-
-NXT_HOME_TEST(a_worker_that_has_a_channel_to_itself_loses_nothing_when_others_join_in)
-{
-    for (int64_t i = nxt_scaled(200, 10); i > 0; i--) {
-        join_in(3, NXT_THREAD);
-        join_in(NX_UNBOUNDED, NXT_THREAD);
-        join_in(8, 1);
-    }
-}
-
 /* ---- fork ---- */
 
 /* In the child, which is not to report: the number of the first call that is wrong, or 0. */

@@ -1,8 +1,8 @@
 /*
  * home.pml: a channel that a worker holds at home, without a lock, is never held by two.
  *
- * Stands for libnexus/chan.h and evict, consider_home in chan.c: the worker makes three calls, of which one that is under
- * the lock moves it in, if it will; two others make a call each. Each call adds one to a word by a load and a store.
+ * Stands for libnexus/chan.h and evict, nxi_chan_consider_home in chan.c: the worker makes three calls, of which one
+ * that is under the lock moves it in, if it will; two others make a call each. Each call adds one to a word by a load and a store.
  * The two locks are one here: who evicts has both. It is given back by a store. membarrier(2) empties the caller's
  * store buffer and then all others, one after another.
  * The oracles: never two holders, and no addition is lost.

@@ -161,6 +161,43 @@ static void low_waits_for_at_most_twenty_others(void **state)
     }
 }
 
+/* Alone, several of one priority, and several of all three: worker 0 yields, worker 1 does the two. */
+static void yield_gives_out_what_enqueue_and_dequeue_would(void **state)
+{
+    static const uint8_t kinds[][7] = {
+        {NX_PRIO_NORMAL}, {NX_PRIO_LOW}, {NX_PRIO_NORMAL, NX_PRIO_NORMAL, NX_PRIO_NORMAL}, {0, 1, 2, 0, 1, 2, 0}};
+    static const uint32_t counts[] = {1, 1, 3, 7};
+
+    (void)state;
+    for (int kind = 0; kind < 4; kind++) {
+        struct nx_sched *sched = opened(2);
+        struct nxt_item *ones = nxt_items(counts[kind], 0, 0), *twos = nxt_items(counts[kind], 0, 0);
+
+        for (uint32_t i = 0; i < counts[kind]; i++) {
+            ones[i].ready.priority = twos[i].ready.priority = kinds[kind][i];
+            if (i > 0)
+                (void)ops->enqueue(sched, 0, &ones[i].ready, NX_REASON_IO);
+            if (i > 0)
+                (void)ops->enqueue(sched, 1, &twos[i].ready, NX_REASON_IO);
+        }
+        struct nx_ready *in_one = &ones[0].ready, *in_two = &twos[0].ready;
+        for (int turn = 0; turn < 100; turn++) {
+            in_one = ops->yield(sched, 0, in_one);
+            (void)ops->enqueue(sched, 1, in_two, NX_REASON_YIELD);
+            in_two = ops->dequeue(sched, 1);
+            assert_non_null(in_one);
+            assert_int_equal(nxt_item(in_one)->id, nxt_item(in_two)->id);
+            assert_int_equal(ops->has_work(sched, 0), counts[kind] > 1);
+        }
+        for (uint32_t i = 1; i < counts[kind]; i++)
+            assert_non_null(ops->dequeue(sched, 0));
+        assert_null(ops->dequeue(sched, 0));
+        closed(sched);
+        free(ones);
+        free(twos);
+    }
+}
+
 static void child_stays_with_its_parent(void **state)
 {
     struct nx_sched *sched = opened(4);
@@ -254,6 +291,7 @@ int main(void)
         cmocka_unit_test(priorities_are_shares_of_16_4_1),
         cmocka_unit_test(absent_priority_gives_its_share_up),
         cmocka_unit_test(low_waits_for_at_most_twenty_others),
+        cmocka_unit_test(yield_gives_out_what_enqueue_and_dequeue_would),
         cmocka_unit_test(child_stays_with_its_parent),
         cmocka_unit_test(spread_and_foreign_tasks_go_to_the_least_loaded),
         cmocka_unit_test(equally_loaded_workers_take_turns),

@@ -62,7 +62,8 @@ struct nx_sched_ops {
     uint32_t (*enqueue)(struct nx_sched *sched, uint32_t worker, struct nx_ready *ready, uint32_t reason);
     /* Any thread: ready for whoever takes it. The core then wakes one. Absent if select never says NX_WORKER_INJECT. */
     void (*inject)(struct nx_sched *sched, struct nx_ready *ready);
-    /* On that worker: what it runs next; NULL: nothing. */
+    /* On that worker: what it runs next; NULL: it has nothing, which holds until the next enqueue. Where workers share
+     * nothing (no steal, inject or take) the core may run a task that alone is ready without enqueueing it. */
     struct nx_ready *(*dequeue)(struct nx_sched *sched, uint32_t worker);
     /* On that worker, when dequeue has given nothing: takes one stealable task from others, and may move more into
      * its own queue. Absent: workers share nothing. May give nothing although has_work says yes: it is asked again. */
@@ -75,6 +76,9 @@ struct nx_sched_ops {
      * 1: it was in the worker's queue and is given out, to run in the other's place; 0: it isn't, or is hard to find.
      * It may be elsewhere by now, in another's queue or running: only what the scheduler finds may be relied upon. */
     uint32_t (*take)(struct nx_sched *sched, uint32_t worker, struct nx_ready *ready);
+    /* Optional, on that worker, where workers share nothing: the running task gives way. enqueue with NX_REASON_YIELD
+     * and dequeue in one, so it gives something out, if only the same task. */
+    struct nx_ready *(*yield)(struct nx_sched *sched, uint32_t worker, struct nx_ready *ready);
 };
 
 #endif
