@@ -40,6 +40,18 @@ int64_t nxt_cpu_time(void)
     return read_clock(CLOCK_PROCESS_CPUTIME_ID);
 }
 
+void nxt_expect_idle(int (*sleep)(int64_t ms), int64_t ms, int64_t limit)
+{
+    int64_t used = INT64_MAX;
+    limit *= NXT_ASAN || NXT_TSAN ? 10 : 1;
+    for (int tries = 0; used >= limit && tries < 3; tries++) {
+        int64_t before = nxt_cpu_time();
+        sleep(ms);
+        used = nxt_cpu_time() - before;
+    }
+    nxt_expect_lt(used, limit);
+}
+
 void nxt_burn(int64_t ns)
 {
     for (nx_time end = nxt_clock() + ns; nxt_clock() < end;)

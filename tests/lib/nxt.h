@@ -157,8 +157,11 @@ unsigned nxt_failures(void); /* recorded in this case so far */
     } while (0)
 void nxt_pause(unsigned turn);
 
-nx_time nxt_clock(void);             /* CLOCK_MONOTONIC, not by way of the library */
-int64_t nxt_cpu_time(void);          /* ns of the process, user and system */
+nx_time nxt_clock(void);    /* CLOCK_MONOTONIC, not by way of the library */
+int64_t nxt_cpu_time(void); /* ns of the process, user and system */
+/* While it sleeps the process uses less CPU time than limit (ns; ten times that under a sanitizer). Once in three is
+ * enough: the end of what was before reaches into the first, and a host may charge what it gave to others. */
+void nxt_expect_idle(int (*sleep)(int64_t ms), int64_t ms, int64_t limit);
 void nxt_burn(int64_t ns);           /* holds the calling thread */
 int nxt_thread_id(void);             /* gettid */
 uint64_t nxt_random(uint64_t *seed); /* a small generator; a seed of 0 is fine */
