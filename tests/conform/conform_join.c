@@ -337,57 +337,42 @@ NXT_TASK_TEST(tasks_that_a_thread_cancels_all_the_while_are_joined_on_their_own_
     nxt_expect(nxt_thread_await(thread) >= 0);
 }
 
-struct crossed {
-    _Atomic nx_task parent; /* joins, or is just about to */
-    atomic_bool over;
-    atomic_int ran;
+struct shielded {
+    nx_time shield;
+    int ran;
     nx_task child;
 };
 
 static intptr_t count_run(void *arg)
 {
-    return atomic_fetch_add(&((struct crossed *)arg)->ran, 1);
+    return ((struct shielded *)arg)->ran++;
 }
 
+/* Is cancelled from the moment on when its shield ends, which is somewhere on the way through the join. */
 static intptr_t join_a_new_child(void *arg)
 {
-    struct crossed *crossed = arg;
-    crossed->child = nx_spawn(count_run, crossed);
-    atomic_store(&crossed->parent, nx_self());
-    return nx_join(crossed->child, NULL, NX_FOREVER);
-}
-
-/* Each a little later than the one before, so that some meet the middle of the join. */
-static intptr_t cancel_each_parent(void *arg)
-{
-    struct crossed *crossed = arg;
-    for (int delay = 0; !atomic_load(&crossed->over); delay = (delay + 1) % 64) {
-        nx_task parent = atomic_exchange(&crossed->parent, 0);
-        for (int i = 0; i < delay; i++)
-            atomic_load(&crossed->over);
-        if (parent != 0)
-            (void)nx_cancel(parent);
-    }
-    return 0;
+    struct shielded *shielded = arg;
+    nx_shield(NX_FOREVER);
+    nxt_expect_eq(nx_cancel(nx_self()), 0);
+    shielded->child = nx_spawn(count_run, shielded);
+    nx_shield(nx_after_ns(shielded->shield));
+    return nx_join(shielded->child, NULL, NX_FOREVER);
 }
 
 /* A scheduler may have given the child out already, to run in its parent's place, when the parent does not wait. */
 NXT_TASK_TEST(a_child_whose_parent_is_cancelled_on_the_way_into_its_join_runs_once_all_the_same, .workers = 1)
 {
     const int rounds = nxt_scaled(20000, 2000);
-    struct crossed crossed = {0};
-    struct nxt_thread *thread = nxt_thread_start(cancel_each_parent, &crossed);
+    struct shielded shielded = {0};
     for (int i = 0; i < rounds; i++) {
         intptr_t error = 1, order = -1;
-        nxt_expect_eq(nx_join(nx_spawn(join_a_new_child, &crossed), &error, NX_FOREVER), 0);
+        shielded.shield = 7 * i % 4000;
+        nxt_expect_eq(nx_join(nx_spawn(join_a_new_child, &shielded), &error, NX_FOREVER), 0);
         if (error == -ECANCELED)
-            nxt_expect_eq(nx_join(crossed.child, &order, NX_FOREVER), 0);
-        if (!nxt_expect(error == 0 || (error == -ECANCELED && order == i)) ||
-            !nxt_expect_eq(atomic_load(&crossed.ran), i + 1))
+            nxt_expect_eq(nx_join(shielded.child, &order, NX_FOREVER), 0);
+        if (!nxt_expect(error == 0 || (error == -ECANCELED && order == i)) || !nxt_expect_eq(shielded.ran, i + 1))
             break;
     }
-    atomic_store(&crossed.over, true);
-    nxt_expect_eq(nxt_thread_await(thread), 0);
 }
 
 struct turns {
