@@ -370,13 +370,9 @@ void nxi_notify(struct nxi_worker *worker);
 bool nxi_inbox_drain(struct nxi_worker *worker); /* whether anything was there */
 
 /* task.c */
-struct nxi_task *nxi_task_find(nx_task id, uint64_t *ret_ctl); /* NULL: stale */
 /* The same for a public call that any thread may make: 0, -NX_EFORKED or -ESRCH. */
 int nxi_task_look_up(nx_task id, struct nxi_task **ret_task, uint64_t *ret_ctl);
-struct nxi_task *nxi_slot_take(struct nxi_worker *worker);       /* worker NULL: a plain thread */
-void nxi_slot_give(struct nxi_task *task);                       /* any thread */
-void nxi_task_retire(struct nxi_task *task);                     /* its id is given up */
-void nxi_task_retire_ended(struct nxi_task *task, uint64_t ctl); /* the same; ctl, acquired, has DONE */
+void nxi_task_retire(struct nxi_task *task); /* its id is given up */
 nx_task nxi_spawn(struct nx_runtime *runtime, const nx_task_options *options, nx_task_fn fn, void *arg, void *site,
                   uint32_t ctl);
 /* The same, of a scope's child. */
@@ -386,10 +382,9 @@ nx_task nxi_spawn_in(struct nx_scope *scope, struct nx_runtime *runtime, const n
 void nxi_task_cancel(struct nxi_task *task, uint64_t ctl);
 /* Publishes the end; the header may be another task's when it returns. */
 void nxi_task_end(struct nxi_worker *worker, struct nxi_task *task, uint32_t ctl);
-nx_task nxi_task_id(const struct nxi_task *task);
 void nxi_task_label(struct nxi_task *task, char *ret, size_t size); /* its name, or #slot; any thread */
 struct nxi_cold *nxi_task_cold(struct nxi_task *task);              /* makes it; NULL: out of memory */
-bool nxi_task_cancelled(struct nxi_task *task);
+bool nxi_task_cancelled_now(const struct nxi_task *task); /* a cancel has come: heeds the shield */
 void nxi_tasks_release(struct nxi_worker *worker); /* the worker's cache of free headers */
 /* Calls visit for each task of the runtime, ended ones that nobody has joined included. Slow; any thread. */
 void nxi_tasks_each(struct nx_runtime *runtime, void (*visit)(void *arg, struct nxi_task *task, uint64_t ctl),
@@ -526,6 +521,7 @@ void nxi_self_set(struct nxi_worker *worker);
 _Noreturn void nxi_end_in_forked_child(void);
 void nxi_runtimes_forked(void); /* in the child: the drivers close what it must not keep */
 
-#include "waiter.h" /* last: it takes all of the above */
+#include "slots.h" /* last: they take all of the above */
+#include "waiter.h"
 
 #endif

@@ -84,7 +84,7 @@ static void run_later(struct nxi_worker *worker, struct nxi_task *task)
     nxi_enqueue(worker, task, NX_REASON_SPAWN);
 }
 
-/* Waits for the end of a task that is claimed. registered: JOINER is set, and it is at home here. */
+/* Waits for the end of a task that is claimed. registered: JOINER is set, and it is at home here, as is who waits. */
 static int wait_for_end(struct nxi_worker *worker, struct nxi_task *task, nx_time deadline, bool registered)
 {
     struct nxi_waiter waiter;
@@ -95,7 +95,9 @@ static int wait_for_end(struct nxi_worker *worker, struct nxi_task *task, nx_tim
         nxi_waiter_forget(&waiter);
         return 0;
     }
-    if (worker)
+    if (registered && nxi_waiter_is_usual(worker, deadline) && nxi_waiter_wait_once(&waiter, worker))
+        return 0;
+    if (worker && !registered)
         run_first(worker, task);
     int error = nxi_waiter_wait(&waiter, deadline, true);
     if (error < 0 && worker)

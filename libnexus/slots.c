@@ -12,49 +12,12 @@
 #include "core.h"
 #include <stdlib.h>
 
-#define SEGMENT_TASKS 1024u
-#define SEGMENTS_MAX 16384u        /* 16 M tasks */
-#define GENERATION_MAX 0x7fffffffu /* ids are positive */
-#define CACHE_MAX 2048u            /* free headers a worker keeps */
-#define CACHE_BATCH 256u           /* moved between a worker and the common list at once */
+#define CACHE_BATCH 256u /* moved between a worker and the common list at once */
 
-static _Atomic(struct nxi_task *) segments[SEGMENTS_MAX];
+_Atomic(struct nxi_task *) nxi_segments[NXI_SEGMENTS_MAX];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* for the four below */
 static struct nxi_task *common;
 static uint32_t common_count, segment_count;
-
-static uint32_t generation_of(uint64_t ctl)
-{
-    return (uint32_t)(ctl >> 32);
-}
-
-nx_task nxi_task_id(const struct nxi_task *task)
-{
-    uint64_t ctl = atomic_load_explicit(&task->ctl, memory_order_relaxed);
-    return (nx_task)((uint64_t)generation_of(ctl) << 32 | task->slot);
-}
-
-static struct nxi_task *slot_at(uint32_t slot)
-{
-    if (slot / SEGMENT_TASKS >= SEGMENTS_MAX)
-        return NULL;
-    struct nxi_task *segment = atomic_load_explicit(&segments[slot / SEGMENT_TASKS], memory_order_acquire);
-    return segment ? &segment[slot % SEGMENT_TASKS] : NULL;
-}
-
-struct nxi_task *nxi_task_find(nx_task id, uint64_t *ret_ctl)
-{
-    if (id <= 0)
-        return NULL;
-    struct nxi_task *task = slot_at((uint32_t)id);
-    if (!task)
-        return NULL;
-    uint64_t ctl = atomic_load_explicit(&task->ctl, memory_order_acquire);
-    if (generation_of(ctl) != (uint32_t)((uint64_t)id >> 32) || ctl & NXI_CTL_RETIRE)
-        return NULL;
-    *ret_ctl = ctl;
-    return task;
-}
 
 static struct nxi_task *next_free(struct nxi_task *task)
 {
@@ -70,18 +33,18 @@ static void push_free(struct nxi_task **list, struct nxi_task *task)
 /* Adds a segment's headers to the common list. The lock is held. */
 static int grow(void)
 {
-    if (segment_count == SEGMENTS_MAX)
+    if (segment_count == NXI_SEGMENTS_MAX)
         return -ENOMEM;
-    struct nxi_task *segment = aligned_alloc(_Alignof(struct nxi_task), SEGMENT_TASKS * sizeof(*segment));
+    struct nxi_task *segment = aligned_alloc(_Alignof(struct nxi_task), NXI_SEGMENT_TASKS * sizeof(*segment));
     if (!segment)
         return -ENOMEM;
-    for (uint32_t i = SEGMENT_TASKS; i-- > 0;) {
-        segment[i] = (struct nxi_task){.slot = segment_count * SEGMENT_TASKS + i};
+    for (uint32_t i = NXI_SEGMENT_TASKS; i-- > 0;) {
+        segment[i] = (struct nxi_task){.slot = segment_count * NXI_SEGMENT_TASKS + i};
         atomic_init(&segment[i].ctl, UINT64_C(1) << 32);
         push_free(&common, &segment[i]);
     }
-    common_count += SEGMENT_TASKS;
-    atomic_store_explicit(&segments[segment_count++], segment, memory_order_release);
+    common_count += NXI_SEGMENT_TASKS;
+    atomic_store_explicit(&nxi_segments[segment_count++], segment, memory_order_release);
     return 0;
 }
 
@@ -112,19 +75,13 @@ static void give_common(struct nxi_task *first, struct nxi_task *last, uint32_t 
     pthread_mutex_unlock(&lock);
 }
 
-struct nxi_task *nxi_slot_take(struct nxi_worker *worker)
+NXI_NOINLINE struct nxi_task *nxi_slot_take_common(struct nxi_worker *worker)
 {
     uint32_t count;
     if (!worker)
         return take_common(1, &count);
-    if (!worker->free_tasks)
-        worker->free_tasks = take_common(CACHE_BATCH, &worker->free_count);
-    struct nxi_task *task = worker->free_tasks;
-    if (task) {
-        worker->free_tasks = next_free(task);
-        worker->free_count--;
-    }
-    return task;
+    worker->free_tasks = take_common(CACHE_BATCH, &worker->free_count);
+    return worker->free_tasks ? nxi_slot_take(worker) : NULL;
 }
 
 /* Moves count headers from the worker to the common list. */
@@ -138,23 +95,22 @@ static void shed(struct nxi_worker *worker, uint32_t count)
     give_common(first, last, count);
 }
 
-void nxi_slot_give(struct nxi_task *task)
+/* A plain thread's; the last generation's, whose id stays stale for ever; or one too many. */
+NXI_NOINLINE void nxi_slot_give_common(struct nxi_worker *worker, struct nxi_task *task)
 {
-    struct nxi_worker *worker = nxi_self();
-    uint32_t generation = generation_of(atomic_load_explicit(&task->ctl, memory_order_relaxed));
-    if (generation == GENERATION_MAX) { /* the last one: its id stays stale for ever */
+    uint64_t ctl = atomic_load_explicit(&task->ctl, memory_order_relaxed);
+    if (ctl >> 32 == NXI_GENERATION_MAX) {
         atomic_store_explicit(&task->ctl, 0, memory_order_release);
         return;
     }
-    atomic_store_explicit(&task->state, NXI_FREE, memory_order_relaxed);
-    atomic_store_explicit(&task->ctl, (uint64_t)(generation + 1) << 32, memory_order_release);
+    nxi_slot_free(task, ctl);
     if (!worker) {
         give_common(task, task, 1);
         return;
     }
     push_free(&worker->free_tasks, task);
-    if (++worker->free_count > CACHE_MAX)
-        shed(worker, CACHE_MAX / 2);
+    if (++worker->free_count > NXI_FREE_MAX)
+        shed(worker, NXI_FREE_MAX / 2);
 }
 
 void nxi_tasks_release(struct nxi_worker *worker)
@@ -178,7 +134,7 @@ bool nxi_tasks_some(struct nx_runtime *runtime, uint32_t *inout_slot,
 {
     struct nxi_task *task;
     uint64_t ctl;
-    while ((task = slot_at(*inout_slot))) { /* ends: there are so many slots */
+    while ((task = nxi_slot_at(*inout_slot))) { /* ends: there are so many slots */
         ++*inout_slot;
         if (is_of(task, runtime, &ctl) && !visit(arg, task, ctl))
             return true;
@@ -191,7 +147,7 @@ void nxi_tasks_each(struct nx_runtime *runtime, void (*visit)(void *arg, struct 
 {
     struct nxi_task *task;
     uint64_t ctl;
-    for (uint32_t slot = 0; (task = slot_at(slot)); slot++)
+    for (uint32_t slot = 0; (task = nxi_slot_at(slot)); slot++)
         if (is_of(task, runtime, &ctl))
             visit(arg, task, ctl);
 }

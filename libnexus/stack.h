@@ -131,14 +131,22 @@ static inline struct nxi_stack *nxi_stack_get(struct nxi_stack_cache *cache, siz
     return nxi_stack_get_slow(cache, size);
 }
 
+/* As nxi_stack_put(), for the usual, and on that stack itself: by who leaves it before the cache is asked for another.
+ * False: not this one, it wants a put. */
+static inline bool nxi_stack_put_early(struct nxi_stack_cache *cache, struct nxi_stack *stack)
+{
+    if (__builtin_expect(
+            stack->magic != NXI_STACK_MAGIC || stack->flags != NXI_STACK_CLEAN || nxi_stack_spare(cache) != NULL, 0))
+        return false;
+    atomic_store_explicit(&cache->spare, stack, memory_order_relaxed);
+    return true;
+}
+
 /* Gives a stack back to the cache of whoever ran it last, after nxi_stack_overflowed(). Called on another stack. Aborts
  * when the control block was overwritten: then a neighbour has overflowed, and no memory can be trusted. */
 static inline void nxi_stack_put(struct nxi_stack_cache *cache, struct nxi_stack *stack)
 {
-    if (__builtin_expect(
-            stack->magic == NXI_STACK_MAGIC && stack->flags == NXI_STACK_CLEAN && nxi_stack_spare(cache) == NULL, 1))
-        atomic_store_explicit(&cache->spare, stack, memory_order_relaxed);
-    else
+    if (!nxi_stack_put_early(cache, stack))
         nxi_stack_put_slow(cache, stack);
 }
 

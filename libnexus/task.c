@@ -59,14 +59,6 @@ static void give_back(struct nxi_task *task)
     nxi_slot_give(task);
 }
 
-void nxi_task_retire_ended(struct nxi_task *task, uint64_t ctl)
-{
-    if (NXI_LIKELY(!(ctl & NXI_CTL_QUEUED) && !task->cold)) /* RETIRE comes before the name goes */
-        give_back(task);
-    else
-        nxi_task_retire(task);
-}
-
 void nxi_task_retire(struct nxi_task *task)
 {
     uint64_t old = atomic_fetch_or_explicit(&task->ctl, NXI_CTL_RETIRE, memory_order_acq_rel);
@@ -74,16 +66,30 @@ void nxi_task_retire(struct nxi_task *task)
         give_back(task);
 }
 
+static NXI_NOINLINE void tell_shutdown(struct nx_runtime *runtime)
+{
+    pthread_mutex_lock(&runtime->lock);
+    pthread_cond_broadcast(&runtime->changed);
+    pthread_mutex_unlock(&runtime->lock);
+}
+
 /* One task less. While the runtime closes, shutdown wants to know. */
-static void count_ended(struct nxi_worker *worker)
+static inline void count_ended(struct nxi_worker *worker)
 {
     uint64_t ended = atomic_load_explicit(&worker->ended, memory_order_relaxed) + 1;
     atomic_store_explicit(&worker->ended, ended, memory_order_release);
-    struct nx_runtime *runtime = worker->runtime;
-    if (NXI_UNLIKELY(atomic_load_explicit(&runtime->closing, memory_order_relaxed))) {
-        pthread_mutex_lock(&runtime->lock);
-        pthread_cond_broadcast(&runtime->changed);
-        pthread_mutex_unlock(&runtime->lock);
+    if (NXI_UNLIKELY(atomic_load_explicit(&worker->runtime->closing, memory_order_relaxed)))
+        tell_shutdown(worker->runtime);
+}
+
+static inline void wake_joiner(struct nxi_worker *worker, struct nxi_waiter *joiner)
+{
+    if (NXI_LIKELY(nxi_waiter_is_beside(joiner, worker))) {
+        struct nxi_task *task = joiner->task;
+        if (!nxi_waiter_wake_beside(joiner, worker, NX_REASON_RETURN))
+            nxi_ready(worker, task, NX_REASON_RETURN);
+    } else {
+        nxi_waiter_wake(joiner, NX_REASON_RETURN);
     }
 }
 
@@ -103,7 +109,7 @@ void nxi_task_end(struct nxi_worker *worker, struct nxi_task *task, uint32_t ctl
     if (child)
         nxi_scope_child_ended(task, ctl & NXI_CTL_PANICKED);
     else if (joiner)
-        nxi_waiter_wake(joiner, NX_REASON_RETURN);
+        wake_joiner(worker, joiner);
     else if (ctl & NXI_CTL_PANICKED && (old & (NXI_CTL_DETACHED | NXI_CTL_SERVED)) == NXI_CTL_DETACHED)
         nxi_panic_unjoined(task);
     else if (old & NXI_CTL_DETACHED)
@@ -473,10 +479,8 @@ void nxi_cancel_all(struct nx_runtime *runtime, uint32_t only_ctl)
     nxi_tasks_each(runtime, cancel_each, &only_ctl);
 }
 
-bool nxi_task_cancelled(struct nxi_task *task)
+bool nxi_task_cancelled_now(const struct nxi_task *task)
 {
-    if (NXI_LIKELY(!(atomic_load_explicit(&task->ctl, memory_order_acquire) & NXI_CTL_CANCEL)))
-        return false;
     nx_time shield = task->cold ? task->cold->shield : 0;
     return shield == 0 || (shield != NX_FOREVER && shield <= nx_now());
 }

@@ -139,7 +139,7 @@ static NXI_NOINLINE struct nxi_task *turn_is_over(struct nxi_worker *worker)
     return NULL;
 }
 
-static bool give_stack(struct nxi_worker *worker, struct nxi_task *task)
+static inline bool give_stack(struct nxi_worker *worker, struct nxi_task *task)
 {
     task->stack = nxi_stack_get(&worker->stacks, task->stack_size);
     if (!task->stack)
@@ -315,19 +315,27 @@ static NXI_NOINLINE void park_slowly(struct nxi_worker *worker, struct nxi_task 
     leave(worker, task, pick_runnable(worker));
 }
 
-/* Not by a jump, as a yield is: a task that parks comes back to the same place as others, by the same call chain. */
+/*
+ * Not by a jump, as a yield is: a task that parks comes back to the same place as others, by the same call chain. A
+ * child that starts now, and ends without a park of its own, comes back as from a call.
+ */
 void nxi_park(struct nxi_worker *worker)
 {
     struct nxi_task *task = worker->current;
     atomic_store_explicit(&task->state, NXI_PARKED, memory_order_relaxed);
 #ifdef NXI_FIBER_JUMP
     struct nxi_task *next = worker->next;
-    if (next && NXI_LIKELY(worker->turn > 0 && next->stack && may_be_bare(task))) {
+    if (next && NXI_LIKELY(worker->turn > 0 && may_be_bare(task) && (next->stack || give_stack(worker, next)))) {
+        bool starts = state_of(next) == NXI_NEW;
         worker->next = NULL;
         worker->turn--;
         atomic_store_explicit(&worker->counters.ready, 0, memory_order_relaxed);
         leave_bare(worker, task, next);
-        nxi_fiber_swap(&task->fiber.sp, next->fiber.sp);
+        if (starts)
+            nxi_fiber_enter_new(&task->fiber, &next->fiber, nxi_stack_low(next->stack), nxi_stack_top(next->stack),
+                                task_main, next);
+        else
+            nxi_fiber_swap(&task->fiber.sp, next->fiber.sp);
         return;
     }
 #endif
@@ -544,10 +552,8 @@ static void after_end(struct nxi_worker *worker, void *arg)
         starved_next(worker);
 }
 
-static void check_stack(struct nxi_task *task)
+static NXI_NOINLINE void tell_overflow(struct nxi_task *task)
 {
-    if (NXI_LIKELY(!nxi_stack_overflowed(task->stack)))
-        return;
     char name[64];
     nxi_task_label(task, name, sizeof(name));
     nx_panic("task %s overflowed its %zu KiB stack without touching the guard; raise stack_size, or build the code it "
@@ -555,16 +561,21 @@ static void check_stack(struct nxi_task *task)
              name, nxi_stack_size(task->stack) >> 10);
 }
 
-/* Everything between the task's last statement and the end others see. */
-static void wind_up(struct nxi_task *task)
+static NXI_NOINLINE void clean_up(struct nxi_task *task)
 {
-    if (NXI_UNLIKELY(task->cold != NULL)) {
-        nxi_scopes_end(task); /* first: children may use what is about to be cleaned up */
-        nxi_run_defers(task);
-        nxi_run_local_destructors(task);
-        nxi_scopes_end(task);
-    }
-    check_stack(task);
+    nxi_scopes_end(task); /* first: children may use what is about to be cleaned up */
+    nxi_run_defers(task);
+    nxi_run_local_destructors(task);
+    nxi_scopes_end(task);
+}
+
+/* Everything between the task's last statement and the end others see. */
+static inline void wind_up(struct nxi_task *task)
+{
+    if (NXI_UNLIKELY(task->cold != NULL))
+        clean_up(task);
+    if (NXI_UNLIKELY(nxi_stack_overflowed(task->stack)))
+        tell_overflow(task);
 }
 
 /* The current task is over; its stack goes on with the next task if that has none, else it is given back. */
@@ -586,6 +597,15 @@ static struct nxi_task *next_on_this_stack(struct nxi_worker *worker, struct nxi
         starve(worker, next);
         next = pick_runnable(worker);
     }
+#ifdef NXI_FIBER_JUMP
+    if (next && state_of(next) != NXI_NEW && !worker->starved && nxi_stack_put_early(&worker->stacks, stack)) {
+        worker->stacks_left = true;
+        worker->current = next;
+        account(worker, next);
+        *ret_leave = &next->fiber;
+        return NULL;
+    }
+#endif
     worker->dead = *fiber;
     worker->after = after_end;
     worker->after_arg = stack;
