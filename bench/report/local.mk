@@ -17,7 +17,7 @@ dist_benchmodules_DATA = $(bench_report_modules)
 endif
 EXTRA_DIST += bench/report/nexus-bench bench/goals.json bench/peers/peers.json $(bench_report_modules)
 
-# An hour with every peer; BENCH_FLAGS=--judged-only is half of it, BENCH_FLAGS=--quick a look of some minutes.
+# Half an hour with every peer; BENCH_FLAGS=--quick is a look of some minutes.
 bench-report: bench-programs
 	tools/nexus bench --json=bench-report.json --html=bench-report.html $(BENCH_FLAGS)
 	@echo "written: bench-report.json, bench-report.html"

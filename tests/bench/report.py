@@ -301,6 +301,25 @@ class Runs(unittest.TestCase):
         self.assertEqual((status, report), (0, None))
         self.assertIn("one@epoll/local", out)
 
+    def test_what_no_verdict_rests_on_is_measured_in_two_rounds_of_five(self):
+        self.build.micro("bench/micro/all", one=30)
+        self.build.micro("bench/raw/all", one=20)
+        self.build.micro("bench/peers/micro_libuv", one=25)
+        _, _, report = self.build.bench([micro_row(1.6)])
+        row = report["rows"][0]
+        self.assertEqual((row["verdict"], row["ratio"]["rounds"], row["reason"]), ("met", 15, ""))
+        measured = {bar["label"]: bar["figure"]["rounds"] for bar in row["bars"]}
+        self.assertEqual(measured, {"epoll × local": 15, "raw all": 15, "libuv": 6})
+        self.assertIsNotNone(figures.median_rank(6))
+        self.assertIsNone(figures.median_rank(5))
+
+    def test_help_and_manual_know_the_same_options(self):
+        pages = pathlib.Path(os.environ["srcdir"]) / "doc/man/nexus-bench.1"
+        described = set(re.findall(r"Fl -([a-z-]+)", pages.read_text(encoding="utf-8")))
+        known = {name[2:] for name in re.findall(r"--[a-z-]+", cli.parser().format_help())} - {"help"}
+        self.assertEqual(known - described, set())
+        self.assertEqual(described - known, set())
+
     def test_no_build_folder_and_no_row_are_said(self):
         status, out, _ = self.build.bench([micro_row(1.6)], "--rows=zwei-*")
         self.assertEqual(status, 1)

@@ -58,7 +58,8 @@ else
 fi
 time_of() { printf '%s\n' "$json" | sed -n "s/^ *\"$1\": \\([^,]*\\),*\$/\\1/p"; }
 if [ "$(time_of time_unit)" = '"ns"' ] &&
-    "${AWK:-awk}" -v time="$(time_of real_time)" -v n="$(time_of iterations)" 'BEGIN { exit !(time > 0.1 && n >= 1000) }'; then
+    "${AWK:-awk}" -v time="$(time_of real_time)" -v n="$(time_of iterations)" \
+        'BEGIN { exit !(time > 0.1 && n >= 1000) }'; then
     result ok "a switch takes time, in nanoseconds"
 else
     result "not ok" "a switch takes time, in nanoseconds"

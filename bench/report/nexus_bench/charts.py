@@ -24,6 +24,8 @@ def _to_goal(row: dict[str, Any], value: float) -> Optional[float]:
     goal = row["goal"]
     if row["compare"] == "minus":
         return 2.0 ** ((value - goal) / max(abs(goal), 1e-9))  # the goal's size once more is as far as twice a ratio
+    if value == 0 and row["better"] == "less":
+        return 1e-9  # nothing at all: as far ahead as can be
     if value <= 0 or goal <= 0:
         return None
     return value / goal if row["better"] == "less" else goal / value

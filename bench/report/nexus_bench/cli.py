@@ -30,13 +30,13 @@ def parser() -> argparse.ArgumentParser:
                    help="measure the peers that are built")
     p.add_argument("--judged-only", action="store_true", help="no cells beside those that have a verdict")
     p.add_argument("--growth", action=argparse.BooleanOptionalAction, default=None,
-                   help="run bench/growth (by default with neither --rows nor --area, or --area=growth)")
+                   help="run bench/growth (by default with none of --rows, --area and --quick; or --area=growth)")
     p.add_argument("--rounds", type=int, help="fewer than 15 are a look (15)")
     p.add_argument("--quick", action="store_true",
-                   help=f"a look: {LOOK_ROUNDS} short rounds, no cells beside those that have a verdict")
+                   help=f"a look: {LOOK_ROUNDS} short rounds of what verdicts rest on, peers once")
     p.add_argument("--duration", type=float, help="seconds of load in an echo run (0.4)")
-    p.add_argument("--instructions", action=argparse.BooleanOptionalAction, default=True,
-                   help="judge what lies under 3 %% by callgrind's counts")
+    p.add_argument("--instructions", action=argparse.BooleanOptionalAction, default=None,
+                   help="judge what lies under 3 %% by callgrind's counts (by default, but not with --quick)")
     p.add_argument("--seed", type=int, help="of the order in the rounds")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the report")
     p.add_argument("--html", type=Path, metavar="FILE", help="write the page")
@@ -77,10 +77,13 @@ def run_report(options: argparse.Namespace) -> Optional[dict[str, Any]]:
     beside = not (options.judged_only or options.quick)
     choice = plan.Choice(tuple(options.backend), tuple(options.scheduler), options.peers, beside)
     judged = plan.make(found, rows, choice)
-    lengths = running.Lengths(options.duration or (0.3 if options.quick else 0.4), 0.1, 0.02 if options.quick else 0.05)
+    lengths = running.Lengths(options.duration or (0.2 if options.quick else 0.4), 0.1, 0.02 if options.quick else 0.05)
     count = options.rounds or (LOOK_ROUNDS if options.quick else verdicts.LEAST_ROUNDS)
     runs = plan.all_runs(judged)
-    grows = options.growth or (options.growth is None and not options.rows and (alone or not options.area))
+    grows = options.growth or (options.growth is None and not options.rows
+                               and (alone or not (options.area or options.quick)))
+    if options.instructions is None:
+        options.instructions = not options.quick
     if options.list:
         print_list(judged, found)
         print(f"\n{estimate(judged, runs, count, lengths, grows, options)}")
@@ -94,7 +97,7 @@ def run_report(options: argparse.Namespace) -> Optional[dict[str, Any]]:
 
     print(estimate(judged, runs, count, lengths, grows, options), file=sys.stderr, flush=True)
     pace.set_rate(judged, perform)
-    series = rounds.measure(plan.all_runs(judged), count, perform, lengths, seed)
+    series = rounds.measure(plan.all_runs(judged), count, perform, lengths, seed, plan.often(judged))
     grown: list[dict[str, Any]] = []
     if grows:
         times = 1 if options.quick else growth.LEAST_ROUNDS
@@ -104,7 +107,7 @@ def run_report(options: argparse.Namespace) -> Optional[dict[str, Any]]:
             "window_seconds": lengths.window,
             "peers": [f"{name} {found.versions.get(name, '')}".strip() for name in found.peers],
             "problems": found.problems,
-            "rows": [judging.row(j, series, counted, look) for j in judged], "growth": grown,
+            "rows": [judging.row(j, series, counted) for j in judged], "growth": grown,
             "latencies": judging.latencies(judged, series),
             "failures": [{"run": f"{s.run.kind} {s.run.case or s.run.connections} {s.run.label}", "why": s.failure}
                          for s in series.values() if s.failure]}
@@ -113,13 +116,15 @@ def run_report(options: argparse.Namespace) -> Optional[dict[str, Any]]:
 def estimate(judged: list[plan.Judged], runs: list[running.Run], count: int, lengths: running.Lengths, grows: bool,
              options: argparse.Namespace) -> str:
     """One line: what is going to be run, and for how long."""
-    seconds = 0.0
+    seconds, often = 0.0, plan.often(judged)
     for run in runs:
         repeats = run.kind in rounds.REPEATS
         if options.instructions or not repeats:
-            seconds += running.expected_seconds(run, lengths, None) * (1 if repeats else count)
+            times = 1 if repeats else rounds.times(count, run in often)
+            seconds += running.expected_seconds(run, lengths, None) * times
     also = f", and growth: about {growth.expected_minutes(options.quick):.0f} min more" if grows else ""
-    return (f"{len(judged)} lines, {len(runs)} runs a round, {count} round{'s' * (count != 1)}: "
+    return (f"{len(judged)} lines, {len(often)} runs in each round, {len(runs) - len(often)} in two of five, "
+            f"{count} round{'s' * (count != 1)}: "
             f"about {max(1, round(seconds / 60))} min{also}")
 
 
@@ -142,8 +147,10 @@ def outcome(report: dict[str, Any], check: bool) -> int:
 
 def main(arguments: Optional[list[str]] = None) -> int:
     options = parser().parse_args(arguments)
-    if (options.rounds is not None and options.rounds < 1) or (options.duration is not None and not 0 < options.duration <= 3600):
-        parser().error("--rounds is from 1 on, --duration above 0 and up to 3600")
+    if options.rounds is not None and options.rounds < 1:
+        parser().error("--rounds is from 1 on")
+    if options.duration is not None and not 0 < options.duration <= 3600:
+        parser().error("--duration is above 0 and up to 3600")
     try:
         if options.source:
             report = json.loads(options.source.read_text(encoding="utf-8"))

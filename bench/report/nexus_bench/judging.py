@@ -95,10 +95,9 @@ def _instructions(ctx: Context, held: _Held) -> tuple[Optional[tuple[float, floa
     return (counts[0], counts[1]), ""
 
 
-def _judge(ctx: Context, held: _Held, entry: dict[str, Any], look: bool) -> None:
+def _judge(ctx: Context, held: _Held, entry: dict[str, Any]) -> None:
     row = ctx.judged.row
     assert ctx.judged.subject is not None
-    look = look and row.kind not in REPEATS
     ratios = figures.paired(ctx.values(ctx.judged.subject), held.values, row.compare == "minus")
     entry["against"] = {"name": held.name, "figure": _figure(held.values), "table": held.base.table}
     entry["goal"] = held.base.goal
@@ -116,6 +115,7 @@ def _judge(ctx: Context, held: _Held, entry: dict[str, Any], look: bool) -> None
         verdict = verdicts.Verdict(verdicts.UNJUDGED)
     entry["ratio"] = {"median": ratio.median, "low": ratio.low, "high": ratio.high, "rounds": ratio.count,
                       "exact": ratio.exact}
+    look = ratio.count < verdicts.LEAST_ROUNDS and row.kind not in REPEATS
     entry["verdict"] = verdict.word
     entry["reason"] = "; ".join(p for p in (verdict.reason, f"a look: {ratio.count} rounds" if look else "") if p)
 
@@ -148,7 +148,7 @@ def _bars(ctx: Context) -> list[dict[str, Any]]:
     return bars
 
 
-def row(judged: Judged, series: dict[Run, Series], instructions: Instructions, look: bool) -> dict[str, Any]:
+def row(judged: Judged, series: dict[Run, Series], instructions: Instructions) -> dict[str, Any]:
     r = judged.row
     ctx = Context(series, instructions, judged)
     entry: dict[str, Any] = {
@@ -174,7 +174,7 @@ def row(judged: Judged, series: dict[Run, Series], instructions: Instructions, l
         entry["verdict"] = verdicts.FAILED if ctx.warnings else verdicts.SKIPPED
         entry["reason"] = "; ".join(ctx.warnings) or judged.missing
     else:
-        _judge(ctx, held, entry, look)
+        _judge(ctx, held, entry)
         if held.base.who == "raw" and best and entry["against"]["figure"]:
             ctx.warnings += _not_a_limit(ctx, held, best)
     if best:

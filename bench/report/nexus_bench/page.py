@@ -34,7 +34,8 @@ def _head(report: dict[str, Any]) -> str:
              f"{m['date']}")
     peers = f"Peers: {', '.join(report['peers'])}." if report["peers"] else "No peers were built."
     return (f'<header><h1>libnexus against its limits</h1><p class="facts">{escape(facts)}</p>'
-            f'<p class="facts">{report["rounds"]} shuffled rounds, each program once a round. {escape(peers)}</p>'
+            f'<p class="facts">Shuffled rounds: {report["rounds"]}; what no verdict rests on, in two of five. '
+            f"{escape(peers)}</p>"
             f"{look}{_tiles(report)}</header>")
 
 
@@ -135,9 +136,9 @@ def _foot(report: dict[str, Any]) -> str:
     troubles = [f"{f['run']}: {f['why']}" for f in report["failures"]] + report["problems"]
     listed = "".join(f"<li>{escape(line)}</li>" for line in troubles)
     return ((f"<section><h2>What did not run</h2><ul>{listed}</ul></section>" if listed else "")
-            + f'<footer>nexus bench, seed {report["seed"]}, {report["window_seconds"]:g} s of load in an echo run. Met: the '
-            "whole interval keeps the goal; missed: none of it does; between them it is within noise. Echo rows that "
-            "differ by less than 3 % are judged by instructions in user space: raw + 400 a request.</footer>")
+            + f'<footer>nexus bench, seed {report["seed"]}, {report["window_seconds"]:g} s of load in an echo run. '
+            "Met: the whole interval keeps the goal; missed: none of it does; between them it is within noise. Echo "
+            "rows that differ by less than 3 % are judged by instructions in user space: raw + 400 a request.</footer>")
 
 
 def html(report: dict[str, Any]) -> str:

@@ -146,6 +146,18 @@ def make(programs: Programs, rows: list[Row], choice: Choice) -> list[Judged]:
     return made
 
 
+def often(rows: list[Judged]) -> set[Run]:
+    """What verdicts rest on, for every round. The rest is to look at, and tells of a raw program behind a peer."""
+    found: set[Run] = set()
+    for judged in rows:
+        if judged.subject is None or not judged.row.judged:
+            continue
+        found.add(judged.subject)
+        for base, run in judged.baselines[:1]:
+            found.update([run] if run else judged.peers.values() if base.who == "peers" else [])
+    return found
+
+
 def all_runs(rows: list[Judged]) -> list[Run]:
     """Each once, however many rows look at it."""
     return list(dict.fromkeys(run for judged in rows if not judged.skipped for run in judged.runs))

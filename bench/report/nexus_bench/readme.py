@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from . import text
 
 BEGIN, END = "<!-- performance: begin -->", "<!-- performance: end -->"
+
+
+WIDTH = 120
 
 
 class ReadmeError(Exception):
@@ -18,19 +22,22 @@ def section(report: dict[str, Any]) -> str:
     """Between the markers nothing is written by hand."""
     m = report["machine"]
     virtual = ", virtual" if m["hypervisor"] == "yes" else ""
-    lines = [
-        BEGIN, "## Performance", "",
+    about = (
         f"Measured {m['date']} on {m['cpus']} CPUs of {m['processor']}{virtual}, Linux {m['kernel']}, {m['compiler']}, "
         f"commit {m['commit']}: {text.summary_line(report)}. A goal is a ratio to the least program that does the same "
         "(raw), or to another runtime, in the same shuffled rounds; the figures are medians, the ratios medians of "
-        "pairs with their 95 % interval. `nexus bench` measures it again; nexus-bench(1) has the rule.", "",
+        "pairs with their 95 % interval. `nexus bench` measures it again; nexus-bench(1) has the rule.")
+    lines = [
+        BEGIN, "## Performance", "", *textwrap.wrap(about, WIDTH, break_long_words=False, break_on_hyphens=False), "",
         "| area | row | goal | figure | against | ratio | verdict |", "|---|---|---|---|---|---|---|"]
+    area = ""
     for row in report["rows"]:
         title, goal, figure, against, ratio, verdict = text.cells_of(row)
         words = f"**{verdict}**" if verdict in ("missed", "failed") else verdict
         if verdict in ("failed", "skipped", "not judged") and row["reason"]:
             words += f": {row['reason']}"
-        cells = (row["area"], title, goal, figure, against, ratio, words)
+        area, shown = row["area"], row["area"] if row["area"] != area else ""  # a group names it once
+        cells = (shown, title, goal, figure, against, ratio, words)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     if report["growth"]:
         lines += ["", "Cost of one among n, as n to the power of:", "",

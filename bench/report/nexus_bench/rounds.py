@@ -6,13 +6,22 @@ import random
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Callable, Optional, TextIO
+from typing import Callable, Collection, Optional, TextIO
 
 from .running import Lengths, Result, Run, RunError, SkipError, expected_seconds
 from .servers import ServerError
 
 Perform = Callable[[Run], Result]
 REPEATS = ("instructions",)  # kinds that give the same each time: run once, the figure stands for every round
+
+
+def is_seldom(number: int) -> bool:
+    """Two rounds of five have also what no verdict rests on: six of 15, the fewest that have an exact interval."""
+    return number * 2 % 5 < 2
+
+
+def times(rounds: int, every: bool) -> int:
+    return rounds if every else sum(map(is_seldom, range(rounds)))
 
 
 @dataclass
@@ -61,8 +70,8 @@ def _name(run: Run) -> str:
 
 
 def measure(runs: list[Run], rounds: int, perform: Perform, lengths: Lengths, seed: int,
-            progress: Optional[Progress] = None) -> dict[Run, Series]:
-    """A run that failed once is not tried again: its row says why."""
+            often: Collection[Run], progress: Optional[Progress] = None) -> dict[Run, Series]:
+    """Those of often in every round. A run that failed once is not tried again: its row says why."""
     series = {run: Series(run) for run in runs}
     took: dict[Run, float] = {}
     order, dice = list(runs), random.Random(seed)
@@ -72,19 +81,35 @@ def measure(runs: list[Run], rounds: int, perform: Perform, lengths: Lengths, se
         dice.shuffle(order)
         for position, run in enumerate(order):
             one = series[run]
-            rest = order[position:] + order * (rounds - number - 1)
             if number and run.kind in REPEATS:
                 one.results.append(one.results[0])
                 done += 1
                 continue
+            if not (run in often or is_seldom(number)):
+                one.results.append(None)
+                done += 1
+                continue
             if not (one.failure or one.skipped):
-                left = sum(expected_seconds(r, lengths, took.get(r)) for r in rest
-                           if not (series[r].failure or series[r].skipped or (r.kind in REPEATS and r in took)))
+                left = _left(order, position, number, rounds, often, lambda r: 0.0 if (
+                    series[r].failure or series[r].skipped or (r.kind in REPEATS and r in took)
+                ) else expected_seconds(r, lengths, took.get(r)))
                 progress.show(done, rounds * len(runs), left, _name(run))
             one.results.append(_once(one, run, perform, took))
             done += 1
     progress.clear()
     return series
+
+
+def _left(order: list[Run], position: int, number: int, rounds: int, often: Collection[Run],
+          seconds: Callable[[Run], float]) -> float:
+    """Seconds from this position of this round to the end of the last."""
+    later = times(rounds, False) - times(number + 1, False)
+    total = 0.0
+    for place, run in enumerate(order):
+        now = place >= position and (run in often or is_seldom(number))
+        then = rounds - number - 1 if run in often else later
+        total += seconds(run) * (1 if run.kind in REPEATS else now + then)
+    return total
 
 
 def _once(one: Series, run: Run, perform: Perform, took: dict[Run, float]) -> Optional[Result]:

@@ -8,7 +8,8 @@ STYLE = """
   --l7: #9f1239; --l8: #6b7280; --l9: #a16207; }
 @media (prefers-color-scheme: dark) { :root { --bg: #10141b; --card: #181e28; --ink: #e7ebf2; --soft: #9aa6b8;
   --rule: #2b3442; --ours: #60a5fa; --raw: #8a94a6; --peer: #8f7c52; --met: #4ade80; --noise: #facc15;
-  --missed: #f87171; --good: #4ade8014; --bad: #f8717116; --l0: #60a5fa; --l1: #2dd4bf; --l2: #a78bfa; --l3: #f472b6; --l4: #fbbf24;
+  --missed: #f87171; --good: #4ade8014; --bad: #f8717116;
+  --l0: #60a5fa; --l1: #2dd4bf; --l2: #a78bfa; --l3: #f472b6; --l4: #fbbf24;
   --l5: #a3e635; --l6: #22d3ee; --l7: #fb7185; --l8: #9ca3af; --l9: #eab308; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--bg); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }

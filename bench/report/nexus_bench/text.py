@@ -102,4 +102,4 @@ def summary_line(report: dict[str, Any]) -> str:
     found = counts(report)
     text = ", ".join(f"{found[word]} {word}" for word in order if word in found)
     look = " (a look: 15 make a verdict)" if report["look"] else ""
-    return f"{text or 'nothing'}; {report['rounds']} rounds{look}"
+    return f"{text or 'nothing'}; {report['rounds']} round{'s' * (report['rounds'] != 1)}{look}"

@@ -391,7 +391,7 @@ fn memory_parked(_wanted: usize) -> Run {
         let before = harness::memory_now();
         let mut run = timed(async {
             for _ in 0..TASKS {
-                tokio::spawn(std::future::pending::<()>());
+                tokio::spawn(tokio::time::sleep(Duration::from_secs(86_400)));
             }
             yield_now().await; // behind all of them in the queue
             TASKS
