@@ -223,9 +223,6 @@ struct nxi_worker {
     nx_time turn_time;    /* when this turn of the loop began */
     int32_t spin_score;   /* > 0: spinning before parking has paid lately; else what a new trial is away (idle.c) */
     int32_t spin_backoff; /* and how far away the next failure puts it */
-    uint64_t served;      /* whom I/O was for lately, a bit each, and in how many rounds (idle.c) */
-    uint32_t served_rounds;
-    bool serves_many;
     bool searching;       /* counted as a searcher in runtime->idle */
     struct nx_completion completions[NXI_COMPLETIONS_MAX];
     pthread_t thread;
@@ -247,8 +244,6 @@ struct nxi_worker {
 };
 
 /* ---- runtime (runtime.c) ---- */
-
-struct nxi_plugin_choice;
 
 struct nx_runtime {
     struct nxi_worker **workers;
@@ -384,8 +379,8 @@ void nxi_task_cancel(struct nxi_task *task, uint64_t ctl);
 void nxi_task_end(struct nxi_worker *worker, struct nxi_task *task, uint32_t ctl);
 void nxi_task_label(struct nxi_task *task, char *ret, size_t size); /* its name, or #slot; any thread */
 struct nxi_cold *nxi_task_cold(struct nxi_task *task);              /* makes it; NULL: out of memory */
-bool nxi_task_cancelled_now(const struct nxi_task *task); /* a cancel has come: heeds the shield */
-void nxi_tasks_release(struct nxi_worker *worker); /* the worker's cache of free headers */
+bool nxi_task_cancelled_now(const struct nxi_task *task);           /* a cancel has come: heeds the shield */
+void nxi_tasks_release(struct nxi_worker *worker);                  /* the worker's cache of free headers */
 /* Calls visit for each task of the runtime, ended ones that nobody has joined included. Slow; any thread. */
 void nxi_tasks_each(struct nx_runtime *runtime, void (*visit)(void *arg, struct nxi_task *task, uint64_t ctl),
                     void *arg);
