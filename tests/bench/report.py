@@ -13,7 +13,7 @@ import tempfile
 import unittest
 import xml.dom.minidom
 
-from nexus_bench import cli, figures, goals, growth, page, profile, readme, text, verdicts
+from nexus_bench import cli, figures, goals, growth, page, profile, readme, rounds, running, text, verdicts
 
 GOALS = pathlib.Path(os.environ["srcdir"]) / "bench/goals.json"
 
@@ -293,6 +293,41 @@ class Runs(unittest.TestCase):
         _, _, report = self.build.bench([micro_row(1.6, cells=["iouring/*"])], "--rounds=1")
         self.assertEqual(report["rows"][0]["verdict"], "skipped")
         self.assertEqual(report["problems"], ["iouring: EPERM"])
+
+    def test_what_can_not_be_meant_is_said_before_anything_runs(self):
+        self.build.micro("bench/micro/all", one="FAIL")
+        self.build.micro("bench/raw/all", one="FAIL")
+        look = self.build.path / "README.md"
+        look.write_text("<!-- performance: begin -->\n<!-- performance: end -->\n")
+        for arguments, part in ((["--backend=kqueue"], "no backend kqueue; there are: epoll"),
+                                (["--backend=iouring"], "iouring can't run here: EPERM"),
+                                (["--scheduler=fair"], "no scheduler fair; there are: local"),
+                                (["--html=/nonexistent/x.html"], "/nonexistent/x.html can't be written"),
+                                ([f"--readme={look}", "--quick"], "--readme wants 15 rounds"),
+                                ([f"--from={look}"], "is no report of nexus bench"),
+                                ([f"--from={look}", "--rows=one"], "--rows means nothing beside it"),
+                                (["--rounds=0"], "--rounds is from 1 on")):
+            status, out, report = self.build.bench([micro_row(1.6)], *arguments)
+            self.assertEqual((status, report), (2, None), arguments)
+            self.assertIn(part, out)
+
+    def test_a_run_that_is_interrupted_keeps_the_rounds_that_are_over(self):
+        runs = [running.Run("ours", "micro", "p", case=case) for case in ("one", "two")]
+        done = []
+
+        def perform(run):
+            done.append(run)
+            if len(done) == 6:
+                raise KeyboardInterrupt
+            return running.Result({"real_time": 1.0})
+        with contextlib.redirect_stderr(io.StringIO()) as err:
+            series = rounds.measure(runs, 15, perform, running.Lengths(0.1, 0.1, 0.1), 1, runs)
+        self.assertEqual([len(one.results) for one in series.values()], [2, 2])
+        self.assertIn("2 of 15 rounds", err.getvalue())
+        done.clear()
+        with self.assertRaises(KeyboardInterrupt):
+            rounds.measure(runs, 15, lambda run: (_ for _ in ()).throw(KeyboardInterrupt),
+                           running.Lengths(0.1, 0.1, 0.1), 1, runs)
 
     def test_the_list_runs_nothing(self):
         self.build.micro("bench/micro/all", one="FAIL")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
+import signal
 import sys
 from pathlib import Path
 from typing import Any, Optional
@@ -13,7 +15,8 @@ from . import goals, growth, judging, machine, pace, page, plan, programs, readm
 from .counting import Counted
 
 LOOK_ROUNDS = 3
-OK, FAILED, USAGE = 0, 1, 2
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+VERSION = 1  # of the report
 HERE = Path(__file__).resolve().parent
 
 
@@ -46,6 +49,10 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+class UsageError(Exception):
+    """Options that can't be meant so."""
+
+
 def find_build(given: Optional[Path]) -> Path:
     """Given, or around the place where one stands."""
     if given is not None:
@@ -66,10 +73,53 @@ def find_goals(given: Optional[Path]) -> Path:
     return given or HERE.parent / "goals.json"
 
 
+def check_names(given: list[str], there: list[str], unusable: dict[str, str], what: str) -> None:
+    for name in given:
+        if name in unusable:
+            raise UsageError(f"the {what} {name} can't run here: {unusable[name]}")
+        if name not in there:
+            raise UsageError(f"no {what} {name}; there are: {', '.join(there)}")
+
+
+def check_outputs(options: argparse.Namespace) -> None:
+    """Before the run, not after it."""
+    for path in (options.json, options.html):
+        if path and (path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK)):
+            raise UsageError(f"{path} can't be written")
+    if options.readme:
+        readme.check(options.readme)
+
+
+def check_options(options: argparse.Namespace) -> None:
+    if options.rounds is not None and options.rounds < 1:
+        raise UsageError("--rounds is from 1 on")
+    if options.duration is not None and not 0 < options.duration <= 3600:
+        raise UsageError("--duration is above 0 and up to 3600")
+    chosen = [name for name in ("rows", "area", "backend", "scheduler", "rounds", "quick", "list", "growth")
+              if getattr(options, name) not in (None, False, [])]
+    if options.source and chosen:
+        raise UsageError(f"--from runs nothing: --{chosen[0]} means nothing beside it")
+    if options.readme and not options.source and (options.quick or (options.rounds or 15) < verdicts.LEAST_ROUNDS):
+        raise UsageError(f"--readme wants {verdicts.LEAST_ROUNDS} rounds: a look is no figure to publish")
+    check_outputs(options)
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{path} is no report of nexus bench: {error}") from error
+    if not isinstance(report, dict) or report.get("version") != VERSION or "rows" not in report:
+        raise UsageError(f"{path} is no report of nexus bench, or of another version")
+    return report
+
+
 def run_report(options: argparse.Namespace) -> Optional[dict[str, Any]]:
     """None after --list."""
     wanted = goals.read(find_goals(options.goals))
     found = programs.find(find_build(options.build), options.peers)
+    check_names(options.backend, found.backends, found.unusable, "backend")
+    check_names(options.scheduler, found.scheds, found.unusable, "scheduler")
     rows = goals.chosen(wanted.rows, options.rows, options.area)
     alone = options.area == ["growth"]  # which has no rows
     if not rows and not alone:
@@ -89,7 +139,6 @@ def run_report(options: argparse.Namespace) -> Optional[dict[str, Any]]:
         print(f"\n{estimate(judged, runs, count, lengths, grows, options)}")
         return None
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**31)
-    look = count < verdicts.LEAST_ROUNDS
     counted = Counted(found, options.instructions)
 
     def perform(run: running.Run) -> running.Result:
@@ -98,12 +147,15 @@ def run_report(options: argparse.Namespace) -> Optional[dict[str, Any]]:
     print(estimate(judged, runs, count, lengths, grows, options), file=sys.stderr, flush=True)
     pace.set_rate(judged, perform)
     series = rounds.measure(plan.all_runs(judged), count, perform, lengths, seed, plan.often(judged))
+    done = max((len(one.results) for one in series.values()), default=count)
+    interrupted = done < count
     grown: list[dict[str, Any]] = []
-    if grows:
+    if grows and not interrupted:
         times = 1 if options.quick else growth.LEAST_ROUNDS
         grown = growth.measure(found, times, wanted.growth)
         grown += growth.connections(found, times, lengths, wanted.growth)
-    return {"version": 1, "machine": machine.describe(found.build), "rounds": count, "look": look, "seed": seed,
+    return {"version": VERSION, "machine": machine.describe(found.build), "rounds": done,
+            "look": done < verdicts.LEAST_ROUNDS, "interrupted": interrupted, "seed": seed,
             "window_seconds": lengths.window,
             "peers": [f"{name} {found.versions.get(name, '')}".strip() for name in found.peers],
             "problems": found.problems,
@@ -147,15 +199,10 @@ def outcome(report: dict[str, Any], check: bool) -> int:
 
 def main(arguments: Optional[list[str]] = None) -> int:
     options = parser().parse_args(arguments)
-    if options.rounds is not None and options.rounds < 1:
-        parser().error("--rounds is from 1 on")
-    if options.duration is not None and not 0 < options.duration <= 3600:
-        parser().error("--duration is above 0 and up to 3600")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers are ended, what is finished is kept
     try:
-        if options.source:
-            report = json.loads(options.source.read_text(encoding="utf-8"))
-        else:
-            report = run_report(options)
+        check_options(options)
+        report = read_report(options.source) if options.source else run_report(options)
         if report is None:
             return OK
         print(text.table(report))
@@ -167,10 +214,13 @@ def main(arguments: Optional[list[str]] = None) -> int:
             options.html.write_text(page.html(report), encoding="utf-8")
         if options.readme:
             readme.rewrite(options.readme, report)
+    except UsageError as error:
+        print(f"nexus bench: {error}", file=sys.stderr)
+        return USAGE
     except (programs.MissingError, goals.GoalsError, readme.ReadmeError, OSError, ValueError) as error:
         print(f"nexus bench: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print("\nnexus bench: ended", file=sys.stderr)
-        return 130
-    return outcome(report, options.check)
+        print("\nnexus bench: ended before the first round was over", file=sys.stderr)
+        return INTERRUPTED
+    return INTERRUPTED if report.get("interrupted") else outcome(report, options.check)

@@ -28,6 +28,7 @@ class Programs:
     packages: dict[str, str] = field(default_factory=dict)  # of every peer there could be
     lacks: dict[str, dict[str, str]] = field(default_factory=dict)  # by peer: case -> why it has none
     versions: dict[str, str] = field(default_factory=dict)
+    unusable: dict[str, str] = field(default_factory=dict)  # backend or scheduler -> why it can't run here
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -48,8 +49,8 @@ class Programs:
                 raise MissingError(f"{peer} has no {name}: {why}")
             raise MissingError(f"{peer} is not built (Debian: {self.packages.get(peer, peer)})")
         if group not in self.cases:
-            raise MissingError(f"no program of bench/{group} is built: make bench-programs "
-                               f"(Debian: {LIBRARIES_OF_BENCHMARKS})")
+            raise MissingError(f"no program of bench/{group} is built: make bench-programs, for which configure wants "
+                               f"{LIBRARIES_OF_BENCHMARKS}")
         raise MissingError(f"no program of bench/{group} has {name}")
 
     def server(self, name: str) -> Path:
@@ -139,8 +140,13 @@ def _cells(programs: Programs) -> None:
     except (OSError, ValueError, KeyError, subprocess.TimeoutExpired) as error:
         raise MissingError(f"{nexus} info --json: {error}") from error
     for plugin in sorted(plugins, key=lambda p: -int(p.get("priority") or 0)):
+        if plugin["state"] == "shadowed":
+            continue
         if plugin["state"] not in ("chosen", "usable"):
+            programs.unusable[plugin["name"]] = plugin["reason"]
             programs.problems.append(f"{plugin['name']}: {plugin['reason']}")
+        elif int(plugin.get("priority") or 0) < 0:
+            programs.unusable[plugin["name"]] = "it serves no client from outside: nothing here measures it"
         elif plugin["kind"] in ("backend", "driver"):
             programs.backends.append(plugin["name"])
         elif plugin["kind"] == "scheduler":

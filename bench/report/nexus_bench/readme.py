@@ -52,9 +52,19 @@ def section(report: dict[str, Any]) -> str:
     return "\n".join([*lines, "", END])
 
 
-def rewrite(path: Path, report: dict[str, Any]) -> None:
+def _place(path: Path) -> tuple[str, int, int]:
     old = path.read_text(encoding="utf-8")
     begin, end = old.find(BEGIN), old.find(END)
     if begin < 0 or end < begin:
         raise ReadmeError(f"{path} has no lines '{BEGIN}' and '{END}'")
+    return old, begin, end
+
+
+def check(path: Path) -> None:
+    """Whether there is a place for the section: asked before a run."""
+    _place(path)
+
+
+def rewrite(path: Path, report: dict[str, Any]) -> None:
+    old, begin, end = _place(path)
     path.write_text(old[:begin] + section(report) + old[end + len(END):], encoding="utf-8")

@@ -71,11 +71,29 @@ def _name(run: Run) -> str:
 
 def measure(runs: list[Run], rounds: int, perform: Perform, lengths: Lengths, seed: int,
             often: Collection[Run], progress: Optional[Progress] = None) -> dict[Run, Series]:
-    """Those of often in every round. A run that failed once is not tried again: its row says why."""
+    """
+    Those of often in every round. A run that failed once is not tried again: its row says why. Interrupted, it keeps
+    the rounds that are over, if there are any.
+    """
     series = {run: Series(run) for run in runs}
-    took: dict[Run, float] = {}
-    order, dice = list(runs), random.Random(seed)
     progress = progress or Progress(sys.stderr)
+    try:
+        _measure(series, rounds, perform, lengths, seed, often, progress)
+    except KeyboardInterrupt:
+        over = min((len(one.results) for one in series.values()), default=0)
+        if over == 0:
+            raise
+        for one in series.values():
+            del one.results[over:]
+        print(f"\nnexus bench: interrupted; {over} of {rounds} rounds are over", file=sys.stderr)
+    progress.clear()
+    return series
+
+
+def _measure(series: dict[Run, Series], rounds: int, perform: Perform, lengths: Lengths, seed: int,
+             often: Collection[Run], progress: Progress) -> None:
+    took: dict[Run, float] = {}
+    order, dice = list(series), random.Random(seed)
     done = 0
     for number in range(rounds):
         dice.shuffle(order)
@@ -93,11 +111,9 @@ def measure(runs: list[Run], rounds: int, perform: Perform, lengths: Lengths, se
                 left = _left(order, position, number, rounds, often, lambda r: 0.0 if (
                     series[r].failure or series[r].skipped or (r.kind in REPEATS and r in took)
                 ) else expected_seconds(r, lengths, took.get(r)))
-                progress.show(done, rounds * len(runs), left, _name(run))
+                progress.show(done, rounds * len(order), left, _name(run))
             one.results.append(_once(one, run, perform, took))
             done += 1
-    progress.clear()
-    return series
 
 
 def _left(order: list[Run], position: int, number: int, rounds: int, often: Collection[Run],

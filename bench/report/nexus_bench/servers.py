@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import signal
@@ -15,6 +16,9 @@ START_SECONDS = 10.0
 END_SECONDS = 3.0
 
 
+PR_SET_PDEATHSIG = 1
+
+
 class ServerError(Exception):
     """A server that doesn't come up."""
 
@@ -26,6 +30,17 @@ def on_cpu(number: int) -> Optional[Callable[[], None]]:
         return None
     cpu = cpus[number % len(cpus)]
     return lambda: os.sched_setaffinity(0, {cpu})
+
+
+def ends_with_us(setup: Optional[Callable[[], None]]) -> Callable[[], None]:
+    """For preexec_fn: does setup, and sees to it that the child does not outlive a bench that is killed."""
+    prctl = ctypes.CDLL(None).prctl
+
+    def in_child() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if setup:
+            setup()
+    return in_child
 
 
 def failure_of(status: int, err: str) -> str:
@@ -52,7 +67,7 @@ class Server:
         self._stderr = tempfile.TemporaryFile()  # a pipe that nobody reads would stop it
         try:
             self._process = subprocess.Popen(self._command, env=self._env, stdout=subprocess.PIPE, stderr=self._stderr,
-                                             preexec_fn=self._setup)
+                                             preexec_fn=ends_with_us(self._setup))
         except OSError as error:
             self._stderr.close()
             raise ServerError(f"{self._command[0]}: {error.strerror}") from error
