@@ -2,6 +2,7 @@
 #include "blocking.h"
 #include "config.h"
 #include "core.h"
+#include "sleeper.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,6 +87,16 @@ static void host_wake_worker(const struct nx_config *config, uint32_t index)
     atomic_fetch_sub(&runtime->foreign, 1);
 }
 
+static void host_sleep(uint32_t *word, uint32_t value, nx_time until)
+{
+    nxi_word_sleep(word, value, until);
+}
+
+static void host_rouse(uint32_t *word)
+{
+    nxi_word_rouse(word);
+}
+
 struct deferred {
     struct nxi_job job;
     void (*fn)(void *arg);
@@ -125,4 +136,6 @@ const struct nx_host nxi_host = {
     .param = nxi_config_param,
     .defer_blocking = host_defer_blocking,
     .wake_worker = host_wake_worker,
+    .sleep = host_sleep,
+    .rouse = host_rouse,
 };

@@ -94,6 +94,44 @@ static inline int nxi_sleeper_wait(struct nxi_sleeper *sleeper, const struct tim
 }
 #endif
 
+/* ---- any word: nexus/host.h's sleep and rouse ---- */
+
+#ifdef __linux__
+static inline void nxi_word_sleep(uint32_t *word, uint32_t value, nx_time until)
+{
+    struct timespec time = {.tv_sec = (time_t)(until / 1000000000), .tv_nsec = (long)(until % 1000000000)};
+    int saved = errno;
+    syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, value, until == NX_FOREVER ? NULL : &time, NULL,
+            FUTEX_BITSET_MATCH_ANY);
+    errno = saved;
+}
+
+static inline void nxi_word_rouse(uint32_t *word)
+{
+    int saved = errno;
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
+    errno = saved;
+}
+#else
+#define NXI_WORD_NAP_NS 1000000 /* a rouse may come in a signal handler, where no lock may be taken: it is looked for */
+
+static inline void nxi_word_sleep(uint32_t *word, uint32_t value, nx_time until)
+{
+    struct timespec now, nap = {.tv_nsec = NXI_WORD_NAP_NS};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    int64_t left = until - ((int64_t)now.tv_sec * 1000000000 + now.tv_nsec);
+    if (left < NXI_WORD_NAP_NS)
+        nap.tv_nsec = left > 0 ? (long)left : 0;
+    if (__atomic_load_n(word, __ATOMIC_SEQ_CST) == value)
+        nanosleep(&nap, NULL);
+}
+
+static inline void nxi_word_rouse(uint32_t *word)
+{
+    (void)word;
+}
+#endif
+
 /* By the clock CLOCK_MONOTONIC. Whether it has been woken is nxi_sleeper_woken's to say, under the lock. */
 static inline void nxi_sleeper_sleep(struct nxi_sleeper *sleeper, nx_time until)
 {

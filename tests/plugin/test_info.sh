@@ -45,12 +45,12 @@ claim() {
 
 run 0 info
 claim every_plugin_has_a_line_with_its_state \
-    "^backend +better +0\.1 +20 +chosen +$folder/better\.so$" \
-    "^backend +good +0\.1 +10 +usable +$folder/good\.so$" \
-    "^backend +denied +0\.1 +90 +unusable +$folder/denied\.so: sample_setup\(2\): EPERM \(the .*\)\. Set" \
-    "^backend +newer_minor +0\.2 +10 +refused +$folder/newer_minor\.so: it was built for plugin ABI 0\.2" \
+    "^backend +better +0\.2 +20 +chosen +$folder/better\.so$" \
+    "^backend +good +0\.2 +10 +usable +$folder/good\.so$" \
+    "^backend +denied +0\.2 +90 +unusable +$folder/denied\.so: sample_setup\(2\): EPERM \(the .*\)\. Set" \
+    "^backend +newer_minor +0\.3 +10 +refused +$folder/newer_minor\.so: it was built for plugin ABI 0\.3" \
     "^unknown +renamed +- +- +refused +$folder/renamed\.so: it has no symbol nexus_plugin_renamed" \
-    "^scheduler +fair +0\.1 +10 +chosen " \
+    "^scheduler +fair +0\.2 +10 +chosen " \
     "^backend +better " "^scheduler +fair "
 
 run 0 info --why
@@ -88,7 +88,7 @@ claim capabilities_name_the_backend_that_would_not_open '^better: ENOSYS' '^deni
 
 NEXUS_BACKEND=good:entries=5:label=a%2Cb
 run 0 info --json --why --env
-claim json_has_what_was_asked_for '"version": ' '"plugin_abi": "0\.1"' '"name": "good"' '"why": \{' \
+claim json_has_what_was_asked_for '"version": ' '"plugin_abi": "0\.2"' '"name": "good"' '"why": \{' \
     '"value": "good:entries=5:label=a%2Cb"' '"origin": "environment"' '"warnings": \[\]'
 case $out in
 *'"plugins"'*) got="0, and plugins nobody asked for" ;;
@@ -130,7 +130,7 @@ claim help_lists_the_commands '^  info '
 run 0 info --help
 claim help_of_a_command_lists_its_options '--caps'
 run 0 --version
-claim version_names_the_plugin_abi '^nexus .*, plugin ABI 0\.1$'
+claim version_names_the_plugin_abi '^nexus .*, plugin ABI 0\.2$'
 if [ -c /dev/full ]; then
     wanted=1
     out=

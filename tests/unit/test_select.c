@@ -275,7 +275,7 @@ static void file_that_is_refused_is_named(void **state)
     put("newer_minor");
     put("good");
     request.env_value = "newer_minor";
-    snprintf(part, sizeof(part), "newer_minor can't be used: %s: it was built for plugin ABI 0.2",
+    snprintf(part, sizeof(part), "newer_minor can't be used: %s: it was built for plugin ABI 0.3",
              nxt_path("newer_minor.so"));
     fails(-ENOEXEC, part);
     request.env_value = "newer_minor,good";

@@ -33,6 +33,13 @@ struct nx_host {
 
     /* Makes that worker's driver poll soon. Any thread, any time between ctx_open and ctx_close. */
     void (*wake_worker)(const struct nx_config *config, uint32_t worker);
+
+    /* Since ABI 0.2. Sleeps while *word is value, until that time of now() or a rouse, or for no reason less long. For
+     * drivers that have nothing of their own to sleep on, in wait, and for locks that are held for moments. Any thread,
+     * which then does nothing else. */
+    void (*sleep)(uint32_t *word, uint32_t value, nx_time until);
+    /* Ends all sleeps on that word. Changed before, it is seen by whoever is about to sleep. Any thread; signal-safe. */
+    void (*rouse)(uint32_t *word);
 };
 
 #endif

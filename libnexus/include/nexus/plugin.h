@@ -19,7 +19,7 @@
 #include <nexus/host.h>
 
 #define NX_ABI_MAJOR 0
-#define NX_ABI_MINOR 1 /* a plugin's may be older than the core's, not newer */
+#define NX_ABI_MINOR 2 /* a plugin's may be older than the core's, not newer */
 
 #define NX_PLUGIN_MAGIC 0x3170786eu /* "nxp1" */
 
