@@ -14,6 +14,9 @@
  * woken thread from meeting it. One that is rung late, for another owner of its struct, looks and sleeps again. A thread
  * that leaves is joined by the next one that leaves, or by the close.
  *
+ * Where a driver owns the clock, that stands while there are jobs: each holds it from its post until what it did is
+ * done, a wake included. A pool without a runtime left (orphaned) has no clock.
+ *
  * The close waits for all threads. Those of look-ups that nobody waits for any more may sit in the C library for half a
  * minute: they are detached at a deadline, and the last of them frees the pool.
  */
@@ -57,9 +60,17 @@ struct nxi_blocking {
     uint32_t thread_count; /* BUSY and IDLE */
     uint32_t made;         /* structs */
     bool closing, orphaned;
+    struct nx_driver *clock; /* NULL: nobody's; under the lock */
+    void (*hold_clock)(struct nx_driver *clock, int32_t more);
     struct nx_pool_metrics metrics;
     char name[12];
 };
+
+static void hold(const struct nxi_blocking *pool, int32_t more)
+{
+    if (NXI_UNLIKELY(pool->clock != NULL) && !pool->orphaned)
+        pool->hold_clock(pool->clock, more);
+}
 
 /* ---- the queue; under the lock ---- */
 
@@ -101,6 +112,7 @@ static void run_job(struct nxi_blocking *pool, struct pool_thread *self, struct 
     pthread_mutex_lock(&pool->lock);
     pool->metrics.busy--;
     self->running = false;
+    hold(pool, -1);
 }
 
 static void idle_remove(struct nxi_blocking *pool, struct pool_thread *self)
@@ -241,6 +253,7 @@ int nxi_blocking_post(struct nxi_blocking *pool, struct nxi_job *job)
 {
     int result = 0;
     pthread_mutex_lock(&pool->lock);
+    hold(pool, 1);
     push(pool, job);
     struct pool_thread *idle = pool->idle;
     bool asleep = false;
@@ -249,6 +262,7 @@ int nxi_blocking_post(struct nxi_blocking *pool, struct nxi_job *job)
         asleep = nxi_sleeper_wake(&idle->sleeper);
     } else if (pool->thread_count < pool->thread_max && !thread_make(pool) && pool->thread_count == 0) {
         unlink_job(pool, job);
+        hold(pool, -1);
         result = -EAGAIN;
     }
     pthread_mutex_unlock(&pool->lock);
@@ -261,8 +275,10 @@ bool nxi_blocking_take_back(struct nxi_blocking *pool, struct nxi_job *job)
 {
     pthread_mutex_lock(&pool->lock);
     bool queued = job->link;
-    if (queued)
+    if (queued) {
         unlink_job(pool, job);
+        hold(pool, -1);
+    }
     pthread_mutex_unlock(&pool->lock);
     return queued;
 }
@@ -438,10 +454,25 @@ int nx_blocking(nx_task_fn fn, void *arg, intptr_t *ret_result, nx_time deadline
 
 /* ---- both of a runtime ---- */
 
+static void tie_to_clock(struct nxi_blocking *pool, const struct nx_runtime *runtime)
+{
+    const struct nx_driver_ops *ops = runtime->drivers[0].ops;
+    if (!runtime->clock || !NXI_HAS(ops, hold))
+        return;
+    pool->clock = runtime->clock;
+    pool->hold_clock = ops->hold;
+}
+
 int nxi_pools_open(struct nx_runtime *runtime)
 {
     int error = nxi_blocking_open("nexus-block", runtime->setup->blocking_threads, &runtime->blocking);
-    return error < 0 ? error : nxi_blocking_open("nexus-dns", NXI_RESOLVER_THREADS, &runtime->resolver);
+    if (error == 0)
+        error = nxi_blocking_open("nexus-dns", NXI_RESOLVER_THREADS, &runtime->resolver);
+    if (error < 0)
+        return error;
+    tie_to_clock(runtime->blocking, runtime);
+    tie_to_clock(runtime->resolver, runtime);
+    return 0;
 }
 
 /* What runs for a task has ended with the task, and a plugin's own jobs need the plugin. A look-up needs nobody. */

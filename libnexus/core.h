@@ -203,6 +203,7 @@ struct nxi_worker {
     struct nxi_task *free_tasks;
     uint32_t free_count;
     uint32_t in_flight; /* operations a driver has accepted and not completed */
+    uint32_t in_second; /* of these, the second driver's */
     struct nxi_watch {  /* of the driver that doesn't wait, by the one that does (second.c) */
         struct nxi_op *op;
         bool armed;
@@ -238,6 +239,7 @@ struct nxi_worker {
     /* written by all */
     _Alignas(128) _Atomic(struct nxi_node *) inbox;
     _Atomic uint32_t state;
+    _Atomic uint32_t waiter; /* the driver to ring while PARKED: the owner's to set, before */
     _Atomic uint32_t moved_out;
     _Atomic uint32_t robbed; /* ready tasks that others have taken from here */
     bool asleep;             /* under runtime->idle_lock: counted as a sleeper in runtime->idle */
@@ -258,7 +260,7 @@ struct nx_runtime {
     uint32_t waiter;   /* index of the driver that waits for all */
     const struct nx_sched_ops *sched_ops;
     struct nx_sched *sched;
-    struct nx_driver *clock; /* of the driver that owns the clock, or NULL */
+    struct nx_driver *clock; /* the network's driver, if it owns the clock, or NULL */
     nx_time (*clock_now)(struct nx_driver *);
     struct nxi_setup *setup;                  /* options, selections: runtime.c */
     struct nxi_blocking *blocking, *resolver; /* blocking.c */
@@ -405,7 +407,8 @@ void nxi_worker_loop(struct nxi_worker *worker);
 bool nxi_worker_may_stop(struct nxi_worker *worker); /* runtime.c: the runtime is stopping and nothing is in flight */
 void nxi_worker_init(struct nxi_worker *worker, struct nx_runtime *runtime, uint32_t index);
 _Noreturn void nxi_task_panicked(struct nxi_task *task);
-void nxi_dispatch(struct nxi_worker *worker, const struct nx_completion *completions, uint32_t count);
+/* worker->completions, of which that driver has written so many. */
+void nxi_dispatch(struct nxi_worker *worker, uint32_t driver, uint32_t count);
 uint32_t nxi_poll_drivers(struct nxi_worker *worker);
 uint32_t nxi_expire(struct nxi_worker *worker);
 nx_time nxi_worker_now(const struct nxi_worker *worker);

@@ -261,14 +261,30 @@ static nx_time wake_time(struct nxi_worker *worker)
     return until;
 }
 
-/* Steps 5 and 6. */
-static void sleep_now(struct nxi_worker *worker)
+/*
+ * Which driver is to wait. Where one owns the clock the other one knows nothing of that time: it waits, without end,
+ * while it has something in flight here. The clock stands meanwhile, since this worker is not in its owner's wait.
+ */
+static uint32_t choose_waiter(struct nxi_worker *worker)
 {
-    uint32_t waiter = worker->runtime->waiter;
+    uint32_t waiter = worker->runtime->clock && worker->in_second > 0 ? 1 : worker->runtime->waiter;
+    atomic_store_explicit(&worker->waiter, waiter, memory_order_relaxed);
+    return waiter;
+}
+
+static nx_time wait_until(struct nxi_worker *worker, uint32_t waiter)
+{
+    return worker->runtime->clock && waiter > 0 ? NX_FOREVER : wake_time(worker);
+}
+
+/* Steps 5 and 6. */
+static void sleep_now(struct nxi_worker *worker, uint32_t waiter)
+{
     const struct nxi_driver *driver = &worker->drivers[waiter];
     bool learn = worker->runtime->spin_ns < 0 && worker->spin_score <= 0;
     nx_time start = learn ? nxi_clock() : 0;
-    uint32_t count = driver->ops->wait(driver->ctx, worker->completions, NXI_COMPLETIONS_MAX, wake_time(worker));
+    uint32_t count =
+        driver->ops->wait(driver->ctx, worker->completions, NXI_COMPLETIONS_MAX, wait_until(worker, waiter));
     nxi_count(&worker->counters.parks, 1);
     if (atomic_exchange(&worker->state, NXI_WORKER_RUNNING) == NXI_WORKER_NOTIFIED)
         nxi_count(&worker->counters.wakes, 1); /* PARKED → NOTIFIED is what rings */
@@ -276,11 +292,11 @@ static void sleep_now(struct nxi_worker *worker)
     disarm(worker, worker->driver_count, waiter);
     if (learn)
         wait_learn(worker, nxi_clock() - start < SPIN_SOON_NS);
-    nxi_dispatch(worker, worker->completions, count);
+    nxi_dispatch(worker, waiter, count);
     for (uint32_t i = 0; worker->driver_count > 1 && i < worker->driver_count; i++)
         if (i != waiter)
             nxi_dispatch(
-                worker, worker->completions,
+                worker, i,
                 worker->drivers[i].ops->poll(worker->drivers[i].ctx, worker->completions, NXI_COMPLETIONS_MAX));
 }
 
@@ -316,6 +332,7 @@ static void park(struct nxi_worker *worker)
         nxi_poll_drivers(worker);
         return;
     }
+    uint32_t waiter = choose_waiter(worker);
     announce(worker);
     uint32_t expected = NXI_WORKER_IDLE;
     if (anything_queued(worker) || !atomic_compare_exchange_strong(&worker->state, &expected, NXI_WORKER_PARKED)) {
@@ -324,7 +341,7 @@ static void park(struct nxi_worker *worker)
         disarm(worker, worker->driver_count, UINT32_MAX);
         return;
     }
-    sleep_now(worker);
+    sleep_now(worker, waiter);
 }
 
 void nxi_idle(struct nxi_worker *worker)

@@ -19,7 +19,8 @@ void nxi_notify(struct nxi_worker *worker)
 {
     if (atomic_exchange(&worker->state, NXI_WORKER_NOTIFIED) != NXI_WORKER_PARKED)
         return;
-    const struct nxi_driver *driver = &worker->drivers[worker->runtime->waiter];
+    /* It may have woken up meanwhile and wait with another one: that is then rung for no reason. */
+    const struct nxi_driver *driver = &worker->drivers[atomic_load_explicit(&worker->waiter, memory_order_relaxed)];
     driver->ops->wake(driver->ctx);
 }
 

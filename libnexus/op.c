@@ -20,6 +20,7 @@ int nxi_submit_once(struct nxi_worker *worker, uint32_t index, struct nxi_op *op
         nxi_count(&worker->counters.ops[code], 1);
     if (result == 0) {
         worker->in_flight++;
+        worker->in_second += index;
         return 0;
     }
     nxi_count(&worker->counters.ops_inline, 1);

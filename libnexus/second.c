@@ -1,6 +1,8 @@
 /*
  * second.c: a worker with two drivers. One waits for both: it polls the descriptor by which the other one shows that
- * it has something to do. The poll is asked for anew before each sleep, because it reports a state, not a change.
+ * it has something to do. The poll is asked for anew before each sleep, because it reports a state, not a change. A
+ * driver without such a descriptor rings the worker itself (nexus/driver.h, wait_fd); and where one owns the clock they
+ * wait by turns (idle.c).
  */
 #include "core.h"
 
@@ -14,11 +16,13 @@ static void watch_done(struct nxi_worker *worker, struct nxi_op *op, const struc
 int nxi_watch_open(struct nxi_worker *worker)
 {
     struct nx_runtime *runtime = worker->runtime;
-    if (worker->driver_count < 2)
+    if (worker->driver_count < 2 || runtime->clock)
         return 0;
     const struct nxi_driver *waiter = &worker->drivers[runtime->waiter];
     const struct nxi_driver *other = &worker->drivers[1 - runtime->waiter];
-    int fd = NXI_HAS(other->ops, wait_fd) ? other->ops->wait_fd(other->ctx) : -ENOTSUP;
+    if (!NXI_HAS(other->ops, wait_fd))
+        return 0;
+    int fd = other->ops->wait_fd(other->ctx);
     if (fd < 0) {
         snprintf(worker->start_reason.text, sizeof(worker->start_reason.text),
                  "the second backend has no descriptor that the first one could watch");

@@ -219,28 +219,52 @@ static int open_scheduler(void *arg, const struct nx_plugin *plugin, const struc
     return error;
 }
 
+/* It can wait for the other one, if there is one: by its descriptor, or because that one rings. */
+static bool can_wait_for_all(const struct nx_runtime *runtime, uint32_t index)
+{
+    const struct nx_driver_ops *ops = runtime->drivers[index].ops, *other = runtime->drivers[1 - index].ops;
+    if (!NXI_HAS(ops, wait))
+        return false;
+    return runtime->driver_count < 2 || runtime->clock || !NXI_HAS(other, wait_fd) || NXI_HAS(ops, import_fd);
+}
+
 /* The driver that sleeps for all: the network one if it can. */
 static int elect_waiter(struct nx_runtime *runtime, char *error, size_t size)
 {
     for (uint32_t i = 0; i < runtime->driver_count; i++) {
-        if (!NXI_HAS(runtime->drivers[i].ops, wait))
+        if (!can_wait_for_all(runtime, i))
             continue;
         runtime->waiter = i;
         return 0;
     }
-    say(error, size, "none of the chosen backends can wait; add one that does with NEXUS_BACKEND_FILE");
+    say(error, size, "none of the chosen backends can wait%s; add one that does with NEXUS_BACKEND_FILE",
+        runtime->driver_count > 1 ? " for both" : "");
     return -EINVAL;
 }
 
-static void find_clock(struct nx_runtime *runtime)
+static bool owns_clock(const struct nxi_drivers_instance *driver)
 {
-    for (uint32_t i = 0; i < runtime->driver_count; i++) {
-        if (!NXI_HAS(runtime->drivers[i].ops, now))
-            continue;
-        runtime->clock = runtime->drivers[i].instance;
-        runtime->clock_now = runtime->drivers[i].ops->now;
-        return;
+    return NXI_HAS(driver->ops, now) && driver->ops->now(driver->instance) > 0;
+}
+
+static int find_clock(struct nx_runtime *runtime, char *error, size_t size)
+{
+    if (runtime->driver_count > 1 && owns_clock(&runtime->drivers[1])) {
+        say(error, size, "the backend %s would own the clock, which only the network's may",
+            runtime->setup->file.plugin->name);
+        return -EINVAL;
     }
+    if (!owns_clock(&runtime->drivers[0]))
+        return 0;
+    runtime->clock = runtime->drivers[0].instance;
+    runtime->clock_now = runtime->drivers[0].ops->now;
+    for (uint32_t i = 0; i < runtime->driver_count; i++)
+        if (!NXI_HAS(runtime->drivers[i].ops, wait)) {
+            say(error, size, "the backend %s owns the clock: it and one beside it must be able to wait",
+                runtime->setup->net.plugin->name);
+            return -EINVAL;
+        }
+    return 0;
 }
 
 static int choose(struct nx_runtime *runtime, const nx_runtime_options *options, const struct nxi_env *env, char *error,
@@ -360,11 +384,11 @@ int nxi_setup_open(struct nx_runtime *runtime, const nx_runtime_options *given, 
     if (result == 0)
         result = choose(runtime, &options, &env, error, size);
     if (result == 0)
+        result = find_clock(runtime, error, size);
+    if (result == 0)
         result = elect_waiter(runtime, error, size);
     if (result == 0)
         result = join_why(runtime->setup);
-    if (result == 0)
-        find_clock(runtime);
     if (result == 0)
         find_file_ops(runtime);
     return result;

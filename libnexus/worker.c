@@ -668,8 +668,17 @@ nx_time nxi_worker_now(const struct nxi_worker *worker)
     return NXI_UNLIKELY(runtime->clock != NULL) ? runtime->clock_now(runtime->clock) : nxi_clock();
 }
 
-void nxi_dispatch(struct nxi_worker *worker, const struct nx_completion *completions, uint32_t count)
+static NXI_NOINLINE void count_second(struct nxi_worker *worker, uint32_t count)
 {
+    for (uint32_t i = 0; i < count; i++)
+        worker->in_second -= !(worker->completions[i].flags & NX_COMPLETION_MORE);
+}
+
+void nxi_dispatch(struct nxi_worker *worker, uint32_t driver, uint32_t count)
+{
+    const struct nx_completion *completions = worker->completions;
+    if (NXI_UNLIKELY(driver > 0))
+        count_second(worker, count);
     worker->dispatching = true;
     for (uint32_t i = 0; i < count; i++) {
         struct nxi_op *op = nxi_container(completions[i].op, struct nxi_op, op);
@@ -689,7 +698,7 @@ uint32_t nxi_poll_drivers(struct nxi_worker *worker)
     for (uint32_t i = 0; i < worker->driver_count; i++) {
         const struct nxi_driver *driver = &worker->drivers[i];
         uint32_t count = driver->ops->poll(driver->ctx, worker->completions, NXI_COMPLETIONS_MAX);
-        nxi_dispatch(worker, worker->completions, count);
+        nxi_dispatch(worker, i, count);
         total += count;
     }
     return total;

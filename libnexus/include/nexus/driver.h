@@ -200,14 +200,20 @@ struct nx_driver_ops {
     int (*arm)(struct nx_ctx *ctx);
     void (*disarm)(struct nx_ctx *ctx);
     /* Sleeps until a completion, a wake or the time (of this driver's now, else of host->now; NX_FOREVER); may return
-     * early with nothing. NULL: this driver can't wait, another one does. */
+     * early with nothing. NULL: this driver can't wait, another one does. One that has nothing to sleep on of its own
+     * can use host->sleep. */
     uint32_t (*wait)(struct nx_ctx *ctx, struct nx_completion *out, uint32_t max, nx_time until);
     /* Any thread, from ctx_open's return until ctx_close; async-signal-safe, idempotent. */
     void (*wake)(struct nx_ctx *ctx);
     nx_time (*next_deadline)(struct nx_ctx *ctx); /* the stack's own timers; NULL: none */
-    /* For a driver that doesn't wait: a descriptor that is readable when poll has something to do; -ENOTSUP. */
+    /* For a driver that doesn't wait: a descriptor that is readable when poll has something to do; -ENOTSUP. NULL: this
+     * driver, whenever another thread gives poll something to do, calls host->wake_worker, also if it is not waiting
+     * itself; what its own context does needs no call, for arm tells. */
     int (*wait_fd)(struct nx_ctx *ctx);
-    nx_time (*now)(struct nx_driver *driver); /* only a driver that owns the clock; any thread */
+    /* Only a driver that owns the clock; any thread. Asked right after open: 0 means that with these parameters it
+     * does not. The network's driver alone may own it, and it has wait. Beside another driver its wait is called only
+     * when that one has nothing in flight on this worker. */
+    nx_time (*now)(struct nx_driver *driver);
 
     /* ---- handles: made and named at once; all that takes time is an op ---- */
     int (*socket)(struct nx_ctx *ctx, uint32_t family, uint32_t type,
@@ -231,6 +237,11 @@ struct nx_driver_ops {
     /* Any thread may call, also while ops run. "kernel_entries": the system calls made for I/O, waits included. */
     uint32_t (*stats)(struct nx_ctx *ctx, struct nx_stat *out, uint32_t max);
     void (*forked)(struct nx_driver *driver); /* in the child: close descriptors the child must not keep; only that */
+
+    /* Since ABI 0.2. Only a driver that owns the clock: more (or, < 0, fewer) operations are in flight that take real
+     * time, on the blocking pool. While there are any the clock stands. Any thread; never below zero. What such an
+     * operation has caused, a wake, comes before its release. */
+    void (*hold)(struct nx_driver *driver, int32_t more);
 };
 
 #define NX_SOCK_STREAM 1u
