@@ -53,7 +53,7 @@ struct verdict {
 static const struct verdict runs = {0, 0};
 
 /* Words that are plugins of ours, built here or not: excluding one that isn't there is no slip. */
-static const char *const known_names[] = {"iouring", "epoll", "kqueue", "local", "work_stealing"};
+static const char *const known_names[] = {"iouring", "epoll", "kqueue", "loop", "local", "work_stealing"};
 
 static void say(const struct chooser *chooser, int level, const char *message)
 {
