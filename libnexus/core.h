@@ -256,6 +256,7 @@ struct nx_runtime {
         struct nx_driver *instance;
     } drivers[NXI_DRIVERS_MAX];
     uint32_t driver_count, file_driver;
+    bool lends;        /* the network's driver lends what it has read */
     uint32_t file_ops; /* bit NX_OP_...: file_driver does it; the others are done on the blocking pool (file.c) */
     uint32_t waiter;   /* index of the driver that waits for all */
     const struct nx_sched_ops *sched_ops;

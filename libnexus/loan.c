@@ -5,6 +5,9 @@
  * no buffer; then it gets one, and reads what is there without waiting. So a thousand idle connections hold none, and
  * a reader that finds nothing after all, because another one was faster, gives its buffer back before it waits again.
  *
+ * Where the driver lends what it has read, a waiting read holds nothing anyway: its memory goes to the reader as it is,
+ * and back to the context that lent it, by a message if the borrower is elsewhere by then.
+ *
  * As in pool.c: while somebody waits for a buffer none is free, a returned one goes to the first who waits, and who
  * gives up just when one is handed to him hands it on.
  */
@@ -13,7 +16,7 @@
 #define LENT_PER_WORKER 64u
 #define CACHED_PER_WORKER 16u
 
-enum kind { KIND_BUFFER = 1, KIND_KEPT }; /* nx_loan.private_[0] */
+enum kind { KIND_BUFFER = 1, KIND_KEPT, KIND_DRIVERS }; /* nx_loan.private_[0] */
 
 struct buffer {
     struct buffer *next;
@@ -177,6 +180,59 @@ static ssize_t lend_now(nx_stream *stream, nx_loan *ret_loan, nx_time deadline, 
     return (ssize_t)moved;
 }
 
+/* ---- what the driver lends ---- */
+
+struct lent {
+    struct nxi_node node;
+    struct nxi_worker *worker;
+    uint32_t driver;
+    void *data;
+};
+
+static void give_back(struct nxi_worker *worker, struct nxi_node *node)
+{
+    struct lent *lent = nxi_container(node, struct lent, node);
+    const struct nxi_driver *driver = &worker->drivers[lent->driver];
+    driver->ops->loan_return(driver->ctx, lent->data);
+    nxi_free(lent, sizeof(*lent));
+}
+
+static ssize_t borrow(nx_stream *stream, nx_loan *ret_loan, nx_time deadline, bool *inout_held)
+{
+    struct lent *lent = nxi_alloc(sizeof(*lent));
+    if (!lent)
+        return -ENOMEM;
+    struct nx_op op = {.code = NX_OP_READ, .flags = NX_OP_LOAN, .len = (uint32_t)NXI_LOAN_SIZE};
+    int64_t moved = nxi_stream_run(stream, &op, deadline, inout_held);
+    if (moved <= 0) {
+        nxi_free(lent, sizeof(*lent));
+        return (ssize_t)moved;
+    }
+    lent->node.run = give_back;
+    lent->worker = (struct nxi_worker *)op.driver[0];
+    lent->driver = stream->driver;
+    lent->data = op.data;
+    *ret_loan = (nx_loan){.data = op.data, .len = (size_t)moved, .owner = lent};
+    ret_loan->private_[0] = KIND_DRIVERS;
+    return (ssize_t)moved;
+}
+
+/* ---- the calls ---- */
+
+/* Ends when something has come that no other reader took. */
+static ssize_t lend_buffer(nx_stream *stream, nx_loan *ret_loan, nx_time deadline, bool *inout_held)
+{
+    for (;;) {
+        ssize_t result = lend_now(stream, ret_loan, deadline, inout_held);
+        if (result != -EAGAIN || deadline == NX_POLL)
+            return result;
+        struct nx_op poll = {.code = NX_OP_POLL, .arg = NX_READABLE};
+        int64_t ready = nxi_stream_run(stream, &poll, deadline, inout_held);
+        if (ready < 0)
+            return (ssize_t)ready;
+    }
+}
+
 ssize_t nx_read_loan(nx_stream *stream, nx_loan *ret_loan, nx_time deadline)
 {
     NXI_ENTRY(-ENOSYS);
@@ -192,14 +248,8 @@ ssize_t nx_read_loan(nx_stream *stream, nx_loan *ret_loan, nx_time deadline)
     if (result == 0)
         result = nxi_take_stash(stream, NXI_READ_SIDE);
     nxi_stream_hold(stream, &held); /* a wait for a buffer has nothing in flight that would keep it */
-    while (result == 0) {           /* ends when something has come that no other reader took */
-        result = lend_now(stream, ret_loan, deadline, &held);
-        if (result != -EAGAIN || deadline == NX_POLL)
-            break;
-        struct nx_op poll = {.code = NX_OP_POLL, .arg = NX_READABLE};
-        int64_t ready = nxi_stream_run(stream, &poll, deadline, &held);
-        result = ready < 0 ? (ssize_t)ready : 0;
-    }
+    if (result == 0)
+        result = (stream->runtime->lends ? borrow : lend_buffer)(stream, ret_loan, deadline, &held);
     nxi_stream_release(stream, held);
     nxi_charge(nxi_self());
     return result;
@@ -210,8 +260,13 @@ void nx_loan_return(nx_loan *loan)
     NXI_ENTRY();
     if (!loan || !loan->data || nxi_forked())
         return;
+    struct lent *lent = loan->owner;
     if (loan->private_[0] == KIND_KEPT)
         nxi_kept_drop(loan->owner);
+    else if (loan->private_[0] == KIND_DRIVERS && lent->worker == nxi_self())
+        give_back(lent->worker, &lent->node);
+    else if (loan->private_[0] == KIND_DRIVERS)
+        nxi_post(lent->worker, &lent->node);
     else
         nxi_loan_put(loan->owner, (void *)(uintptr_t)loan->data);
     *loan = (nx_loan){.data = NULL};

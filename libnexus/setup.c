@@ -208,6 +208,16 @@ static void find_file_ops(struct nx_runtime *runtime)
     }
 }
 
+static void find_loans(struct nx_runtime *runtime)
+{
+    const struct nxi_drivers_instance *driver = &runtime->drivers[0];
+    struct nx_capability capability = {.size = sizeof(capability)};
+    if (!NXI_HAS(driver->ops, capability) || !NXI_HAS(driver->ops, loan_return))
+        return;
+    runtime->lends = driver->ops->capability(driver->instance, NX_OP_READ, &capability) == 0 &&
+                     capability.level != NX_CAP_NO && capability.flags & NX_OP_LOAN;
+}
+
 static int open_scheduler(void *arg, const struct nx_plugin *plugin, const struct nx_config *config,
                           struct nx_reason *ret_reason)
 {
@@ -389,8 +399,10 @@ int nxi_setup_open(struct nx_runtime *runtime, const nx_runtime_options *given, 
         result = elect_waiter(runtime, error, size);
     if (result == 0)
         result = join_why(runtime->setup);
-    if (result == 0)
+    if (result == 0) {
         find_file_ops(runtime);
+        find_loans(runtime);
+    }
     return result;
 }
 

@@ -132,13 +132,16 @@ static bool give_up(struct nxi_worker *worker, struct nx_stream *stream)
 
 /* ---- operations ---- */
 
-/* What a completion says. That of zero-copy memory being free again says nothing of the bytes. */
-static void note(struct nxi_stream_op *op, const struct nx_completion *completion)
+/* What a completion says. That of zero-copy memory being free again says nothing of the bytes; with lent memory it
+ * matters whose context lent it. */
+static void note(struct nxi_worker *worker, struct nxi_stream_op *op, const struct nx_completion *completion)
 {
     if (!(completion->flags & NX_COMPLETION_RELEASED))
         op->waiter.result = completion->result;
-    if (op->base.op.flags & NX_OP_LOAN)
+    if (NXI_UNLIKELY(op->base.op.flags & NX_OP_LOAN)) {
         op->base.op.data = completion->flags & NX_COMPLETION_LOANED ? completion->data : NULL;
+        op->base.op.driver[0] = (uintptr_t)worker;
+    }
 }
 
 /* As nxi_waiter_wake. Nearly always the task is this worker's and waits for this alone, with no timer. */
@@ -157,7 +160,7 @@ void nxi_stream_done(struct nxi_worker *worker, struct nxi_op *base, const struc
 {
     struct nxi_stream_op *op = nxi_container(base, struct nxi_stream_op, base);
     struct nx_stream *stream = op->stream;
-    note(op, completion);
+    note(worker, op, completion);
     if (completion->flags & NX_COMPLETION_MORE)
         return;
     if (NXI_LIKELY(op->waiter.worker == worker)) /* where its registers are: others run before it does */
@@ -261,8 +264,10 @@ int64_t nxi_stream_wait(struct nxi_worker *worker, nx_stream *stream, struct nxi
 /* What a driver lent goes to the caller. */
 static inline void hand_back(struct nx_op *what, const struct nxi_stream_op *op)
 {
-    if (NXI_UNLIKELY(what->flags & NX_OP_LOAN))
+    if (NXI_UNLIKELY(what->flags & NX_OP_LOAN)) {
         what->data = op->base.op.data;
+        what->driver[0] = op->base.op.driver[0];
+    }
 }
 
 /* On the owner. inout_held: as in nxi_stream_run. */
@@ -282,7 +287,7 @@ static int64_t run_here(struct nxi_worker *worker, struct nx_stream *stream, str
         hand_back(what, &op);
         return result;
     }
-    note(&op, &completion);
+    note(worker, &op, &completion);
     hand_back(what, &op);
     if (!inout_held) /* else the caller charges when it no longer needs the stream, or holds it */
         nxi_charge(worker);
@@ -316,7 +321,7 @@ static bool take_request(struct nxi_worker *worker, struct nx_stream *stream, st
         link_op(stream, op);
         return false;
     }
-    note(op, &completion);
+    note(worker, op, &completion);
     return true;
 }
 
@@ -459,7 +464,7 @@ static int start_here(struct nxi_worker *worker, struct nxi_stream_op *op, struc
         return 1;
     }
     if (nxi_submit(worker, op->stream->driver, &op->base, &completion) != 0) {
-        note(op, &completion);
+        note(worker, op, &completion);
         return 1;
     }
     link_op(op->stream, op);

@@ -46,7 +46,8 @@ int nxi_stream_check(const nx_stream *stream, const void *buffer, size_t len);
 
 /*
  * Carries an operation out, wherever the stream is: the driver's result, -ETIMEDOUT, -ECANCELED (nothing done), -EBADF
- * (closed). what is code, len, data, arg and flags; with NX_OP_LOAN what->data is written, NULL if nothing was lent.
+ * (closed). what is code, len, data, arg and flags; with NX_OP_LOAN what->data is written, NULL if nothing was lent,
+ * and what->driver[0], the worker whose context has lent it.
  * inout_held: the caller touches the stream again, in this call or after it; *inout_held, at first false, says whether
  * it is held for that, and goes to nxi_stream_release at the end. NULL: it doesn't, and has been charged.
  */

@@ -10,7 +10,8 @@
  *  2. cancel asks. The op then completes once all the same: with what it did, or with -ECANCELED having done nothing.
  *  3. From submit until the terminal completion op and buffer are the driver's: nobody else writes them. (INJECT:
  *     the buffer is the caller's again when submit returns. ZEROCOPY: the buffer stays the driver's until RELEASED.
- *     LOAN: the driver lends memory, its borrower's until loan_return.)
+ *     LOAN: the driver lends memory, its borrower's until loan_return, on the context that lent it and also when the
+ *     handle is gone.)
  *  4. A context (struct nx_ctx) belongs to the worker that opened it: only that thread calls anything that takes it,
  *     wake, name, export_fd and stats aside. The instance (struct nx_driver) is shared by all workers.
  *  5. A handle is used by one context at a time: the core sees to it that no op of it is in flight, and calls release
@@ -86,7 +87,8 @@ typedef uint64_t nx_handle;
 /* op.flags */
 #define NX_OP_NOWAIT 1u /* complete inline in submit, with -EAGAIN if it would have to wait */
 #define NX_OP_MULTISHOT 2u
-#define NX_OP_LOAN 4u
+#define NX_OP_LOAN                                                                                                     \
+    4u /* READ: data is NULL, and len a hint. Only where the capability has it: then bytes are always lent */
 #define NX_OP_ZEROCOPY 8u
 #define NX_OP_INJECT 16u
 #define NX_OP_LINK 32u
