@@ -65,8 +65,11 @@ conform_programs = tests/conform/conform_accept tests/conform/conform_account te
 	tests/conform/conform_unix tests/conform/conform_until_signal tests/conform/conform_watch
 conform_cells = tests/conform/epoll-local.cell tests/conform/epoll-work_stealing.cell \
 	tests/conform/iouring-local.cell tests/conform/iouring-work_stealing.cell
+# The driver without a kernel, and the programs that are for it alone.
+loop_programs = tests/loop/loop_net
+loop_cells = tests/loop/loop-local.cell tests/loop/loop-work_stealing.cell
 if HAVE_CMOCKA
-check_PROGRAMS += $(cmocka_tests) $(conform_programs) tests/plugin/privileged
+check_PROGRAMS += $(loop_programs) $(cmocka_tests) $(conform_programs) tests/plugin/privileged
 endif
 tests_unit_test_iouring_SOURCES = tests/unit/test_iouring.c backends/iouring/driver.c backends/iouring/files.c backends/iouring/flight.c \
 	backends/iouring/inline.c backends/iouring/message.c backends/iouring/probe.c backends/iouring/slots.c
@@ -100,9 +103,9 @@ tests_examples_pool_redis_LDADD = libnexus/libnexus.la
 tests_examples_pool_redis_LDFLAGS = $(AM_LDFLAGS) -no-install
 TESTS += $(script_tests) $(example_tests)
 if HAVE_CMOCKA
-TESTS += $(cmocka_tests) $(conform_cells) tests/conform/epoll-iouring_files.cell
+TESTS += $(loop_cells) $(cmocka_tests) $(conform_cells) tests/conform/epoll-iouring_files.cell
 endif
-EXTRA_DIST += $(example_tests) tests/bench/growth.py tests/bench/growth.sh tests/bench/report.py tests/bench/report.sh tests/examples/lib.sh \
+EXTRA_DIST += $(loop_cells) $(example_tests) tests/bench/growth.py tests/bench/growth.sh tests/bench/report.py tests/bench/report.sh tests/examples/lib.sh \
 	tests/build/app.c tests/build/bench.sh tests/build/cells.sh \
 	tests/build/format.sh tests/build/pages.sh \
 	tests/build/headers.sh tests/build/install.sh tests/build/man.sh tests/build/plugins.sh \
