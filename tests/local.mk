@@ -66,8 +66,9 @@ conform_programs = tests/conform/conform_accept tests/conform/conform_account te
 conform_cells = tests/conform/epoll-local.cell tests/conform/epoll-work_stealing.cell \
 	tests/conform/iouring-local.cell tests/conform/iouring-work_stealing.cell
 # The driver without a kernel, and the programs that are for it alone.
-loop_programs = tests/loop/loop_net
-loop_cells = tests/loop/loop-local.cell tests/loop/loop-work_stealing.cell
+loop_programs = tests/loop/loop_clock tests/loop/loop_net
+loop_cells = tests/loop/loop-local.cell tests/loop/loop-virtual.cell tests/loop/loop-virtual_files.cell \
+	tests/loop/loop-work_stealing.cell
 if HAVE_CMOCKA
 check_PROGRAMS += $(loop_programs) $(cmocka_tests) $(conform_programs) tests/plugin/privileged
 endif

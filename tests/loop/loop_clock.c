@@ -1,0 +1,271 @@
+/*
+ * loop_clock.c: a clock that is the driver's: it jumps when nothing else can happen, and stands while something takes
+ * real time. Run with loop:time=virtual only.
+ */
+#include "nxt_net.h"
+#include <fcntl.h>
+#include <nexus/file.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define HOUR (INT64_C(3600) * 1000000000)
+#define AT_ONCE INT64_C(100000000)
+
+NXT_TASK_TEST(an_hour_asleep_is_over_at_once)
+{
+    nx_time real = nxt_clock(), then = nx_now();
+    nxt_expect_eq(nx_sleep_until(nx_after_ns(HOUR)), 0);
+    nxt_expect_eq(nx_now() - then, HOUR);
+    nxt_expect_lt(nxt_clock() - real, AT_ONCE);
+}
+
+struct sleeper {
+    nx_time until;
+    int place;
+    atomic_int *count;
+};
+
+static intptr_t sleep_and_count(void *arg)
+{
+    struct sleeper *sleeper = arg;
+    int error = nx_sleep_until(sleeper->until);
+    nxt_expect_eq(nx_now(), sleeper->until);
+    sleeper->place = atomic_fetch_add(sleeper->count, 1);
+    return error;
+}
+
+NXT_TASK_TEST(sleepers_of_all_workers_wake_in_order_at_their_very_times, .workers = 3)
+{
+    struct sleeper sleepers[30];
+    nx_task tasks[30];
+    atomic_int count = 0;
+    nx_time real = nxt_clock(), begin = nx_after_ns(HOUR);
+    for (int i = 0; i < 30; i++) {
+        sleepers[i] = (struct sleeper){.until = begin + (i * 7 % 30) * HOUR, .count = &count};
+        tasks[i] = nxt_task_on(i % 3, sleep_and_count, &sleepers[i]);
+    }
+    for (int i = 0; i < 30; i++) {
+        nxt_expect_eq(nxt_result(tasks[i]), 0);
+        nxt_expect_eq(sleepers[i].place, i * 7 % 30);
+    }
+    nxt_expect_lt(nxt_clock() - real, 10 * AT_ONCE);
+}
+
+static intptr_t answer_late(nx_stream *stream, void *arg)
+{
+    char byte;
+    (void)arg;
+    while (nx_read(stream, &byte, 1, NX_FOREVER) == 1) {
+        nx_sleep_until(nx_after_ns(HOUR));
+        nx_write(stream, &byte, 1, NX_FOREVER);
+    }
+    return 0;
+}
+
+static void tell(const nx_addr *addr, void *arg)
+{
+    nx_addr_format(addr, arg, 64);
+}
+
+static intptr_t serve(void *arg)
+{
+    nx_serve_options options = {.size = sizeof(options), .on_listen = tell};
+    return nx_serve("127.0.0.1:0", &options, answer_late, arg, NX_FOREVER);
+}
+
+NXT_TASK_TEST(messages_come_before_the_clock_moves_and_deadlines_when_it_does, .workers = 2)
+{
+    char where[64] = "", byte = 'x';
+    nx_stream *stream;
+    nx_task server = nx_spawn(serve, where);
+    while (!where[0])
+        nx_yield();
+    nxt_require_eq(nx_connect(where, NULL, &stream, NX_FOREVER), 0);
+    for (int i = 0; i < 50; i++) {
+        nx_time begin = nx_now();
+        nxt_expect_eq(nx_write(stream, &byte, 1, NX_FOREVER), 1);
+        nxt_expect_eq(nx_read(stream, &byte, 1, begin + HOUR / 2), -ETIMEDOUT);
+        nxt_expect_eq(nx_now() - begin, HOUR / 2);
+        nxt_expect_eq(nx_read(stream, &byte, 1, begin + HOUR + 1), 1);
+        nxt_expect_eq(nx_now() - begin, HOUR);
+    }
+    nx_close(stream);
+    nx_cancel(server);
+    nxt_expect_eq(nxt_result(server), 0);
+}
+
+/* ---- real time ---- */
+
+static intptr_t block_a_while(void *arg)
+{
+    usleep(50000);
+    atomic_store((atomic_bool *)arg, true);
+    return 7;
+}
+
+static intptr_t block(void *arg)
+{
+    intptr_t result = 0;
+    nx_time begin = nx_now();
+    nxt_expect_eq(nx_blocking(block_a_while, arg, &result, NX_FOREVER), 0);
+    nxt_expect_eq(nx_now(), begin);
+    return result;
+}
+
+NXT_TASK_TEST(the_clock_stands_while_a_blocking_call_is_in_flight, .workers = 2)
+{
+    for (int worker = 0; worker < 2; worker++) {
+        atomic_bool over = false;
+        nx_time begin = nx_now();
+        nx_task blocking = nxt_task_on(worker, block, &over);
+        nxt_expect_eq(nx_sleep_until(begin + 1), 0);
+        nxt_expect(atomic_load(&over));
+        nxt_expect_eq(nx_now(), begin + 1);
+        nxt_expect_eq(nxt_result(blocking), 7);
+    }
+}
+
+static intptr_t block_until(void *arg)
+{
+    while (!atomic_load((atomic_bool *)arg))
+        usleep(1000);
+    return 0;
+}
+
+struct call {
+    atomic_bool *go;
+    int *made, place; /* of one worker's tasks: who has a place waits already when others see it */
+};
+
+static intptr_t give_up_on(void *arg)
+{
+    struct call *call = arg;
+    call->place = (*call->made)++;
+    return nx_blocking(block_until, call->go, NULL, nx_after_ns(HOUR));
+}
+
+NXT_TASK_TEST(a_call_that_has_been_taken_back_holds_nothing, .blocking_threads = 1)
+{
+    atomic_bool go = false;
+    int made = 0;
+    struct call calls[2] = {{.go = &go, .made = &made}, {.go = &go, .made = &made}};
+    nx_task tasks[2] = {nx_spawn(give_up_on, &calls[0]), nx_spawn(give_up_on, &calls[1])};
+    while (made < 2) /* a sleep would not end: the clock stands */
+        nx_yield();
+    int queued = calls[0].place == 1 ? 0 : 1;
+    nx_cancel(tasks[queued]);
+    nxt_expect_eq(nxt_result(tasks[queued]), -ECANCELED);
+    atomic_store(&go, true);
+    nxt_expect_eq(nxt_result(tasks[1 - queued]), 0);
+    nx_time real = nxt_clock();
+    nxt_expect_eq(nx_sleep_until(nx_after_ns(HOUR)), 0);
+    nxt_expect_lt(nxt_clock() - real, AT_ONCE);
+}
+
+static intptr_t write_and_sync(void *arg)
+{
+    const char *path = arg;
+    nx_file *file;
+    nx_time begin = nx_now();
+    nxt_require_eq(nx_file_open(path, O_RDWR | O_CREAT | O_TRUNC, 0600, &file, NX_FOREVER), 0, -1);
+    for (int i = 0; i < 50; i++) {
+        nxt_expect_eq(nx_pwrite(file, "data", 4, i * 4, NX_FOREVER), 4);
+        nxt_expect_eq(nx_fsync(file, NX_FOREVER), 0);
+    }
+    nxt_expect_eq(nx_now(), begin);
+    nx_file_close(file);
+    unlink(path);
+    return 0;
+}
+
+NXT_TASK_TEST(the_clock_stands_while_a_file_is_worked_on, .workers = 2)
+{
+    for (int worker = 0; worker < 2; worker++) {
+        const char *path = nxt_temp_path("file");
+        nx_time begin = nx_now(), real = nxt_clock();
+        nx_task writer = nxt_task_on(worker, write_and_sync, (void *)(uintptr_t)path);
+        nxt_expect_eq(nx_sleep_until(begin + 1), 0);
+        nxt_expect_eq(nx_join(writer, NULL, NX_POLL), 0);
+        nxt_expect_eq(nx_sleep_until(begin + HOUR), 0);
+        nxt_expect_eq(nx_now(), begin + HOUR);
+        nxt_expect_lt(nxt_clock() - real, 50 * AT_ONCE);
+    }
+}
+
+/* ---- the same again ---- */
+
+struct trace {
+    char text[4096];
+    size_t length;
+};
+
+struct player {
+    struct trace *trace;
+    nx_stream *stream;
+    int name;
+};
+
+static intptr_t play(void *arg)
+{
+    const struct player *player = arg;
+    char byte;
+    for (int i = 0; i < 40; i++) {
+        nx_read(player->stream, &byte, 1, NX_FOREVER);
+        player->trace->text[player->trace->length++] = (char)('a' + player->name);
+    }
+    return 0;
+}
+
+/* Eight readers of eight connections, which each get forty bytes at a time: who comes first? */
+static void record(struct trace *trace)
+{
+    char where[64];
+    nx_listener *listener = nxt_listen_on("127.0.0.1:0", where, sizeof(where));
+    struct player players[8];
+    nx_stream *clients[8];
+    nx_task tasks[8];
+    nxt_require(listener);
+    for (int i = 0; i < 8; i++) {
+        players[i] = (struct player){.trace = trace, .name = i};
+        nxt_require_eq(nx_connect(where, NULL, &clients[i], NX_FOREVER), 0);
+        nxt_require_eq(nx_accept(listener, &players[i].stream, NX_FOREVER), 0);
+        tasks[i] = nx_spawn(play, &players[i]);
+    }
+    for (int turn = 0; turn < 40; turn++) {
+        nx_sleep_ms(1);
+        for (int i = 0; i < 8; i++)
+            nxt_expect_eq(nx_write(clients[i], "x", 1, NX_FOREVER), 1);
+    }
+    for (int i = 0; i < 8; i++) {
+        nxt_result(tasks[i]);
+        nx_close(clients[i]);
+        nx_close(players[i].stream);
+    }
+    nx_listener_close(listener);
+}
+
+static intptr_t record_task(void *arg)
+{
+    record(arg);
+    return 0;
+}
+
+static void run_with(const char *backend, struct trace *trace)
+{
+    nx_runtime *runtime = nxt_start(NXT_OPTIONS(.workers = 1, .backend = backend, .pin = NX_PIN_BACKEND));
+    nxt_require(runtime);
+    nxt_expect_eq(nx_block_on(runtime, record_task, trace, NULL), 0);
+    nxt_stop(runtime);
+}
+
+NXT_TEST(the_same_seed_gives_the_same_order_and_another_one_another)
+{
+    static struct trace one, again, other;
+    run_with("loop:time=virtual:seed=1", &one);
+    run_with("loop:time=virtual:seed=1", &again);
+    run_with("loop:time=virtual:seed=2", &other);
+    nxt_expect_eq(one.length, 320);
+    nxt_expect_str(again.text, one.text);
+    nxt_expect(strcmp(one.text, other.text) != 0);
+}
