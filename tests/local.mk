@@ -11,8 +11,8 @@ AM_TESTS_ENVIRONMENT = \
 	NEXUS_PLUGIN_PATH=$(abs_top_builddir)/backends/.libs:$(abs_top_builddir)/sched/.libs; export NEXUS_PLUGIN_PATH; \
 	CC='$(CC)' CXX='$(CXX)' NM='$(NM)' MANDOC='$(MANDOC)' CLANG_FORMAT='$(CLANG_FORMAT)' \
 	SANITIZE='$(NX_SANITIZE_FLAGS)' MAKE='$(MAKE)' PKG_CONFIG='$(PKG_CONFIG)' prefix='$(prefix)' libdir='$(libdir)' \
-	CONFORM='$(conform_programs)'; \
-	export CC CXX NM MANDOC CLANG_FORMAT SANITIZE MAKE PKG_CONFIG prefix libdir CONFORM;
+	CONFORM='$(conform_programs)' SERVICES='$(loop_services)'; \
+	export CC CXX NM MANDOC CLANG_FORMAT SANITIZE MAKE PKG_CONFIG prefix libdir CONFORM SERVICES;
 TEST_EXTENSIONS = .sh .cell
 SH_LOG_DRIVER = $(LOG_DRIVER)
 LOG_COMPILER = $(SHELL) $(srcdir)/tests/run.sh
@@ -30,7 +30,7 @@ tests_lib_libnxt_la_SOURCES = tests/lib/audit.c tests/lib/child.c tests/lib/expe
 script_tests = tests/bench/growth.sh tests/bench/report.sh tests/build/cells.sh tests/build/format.sh \
 	tests/build/headers.sh tests/build/install.sh tests/build/man.sh tests/build/pages.sh \
 	tests/build/plugins.sh tests/build/symbols.sh tests/load/open_loop.sh tests/model/run.sh \
-	tests/plugin/test_privileged.sh
+	tests/plugin/test_privileged.sh tests/loop/no_socket_calls.sh
 cmocka_tests = tests/unit/test_addr tests/unit/test_config tests/unit/test_env tests/unit/test_fds \
 	tests/unit/test_fiber tests/unit/test_histogram tests/unit/test_lock tests/unit/test_overflow \
 	tests/unit/test_readiness \
@@ -67,10 +67,22 @@ conform_cells = tests/conform/epoll-local.cell tests/conform/epoll-work_stealing
 	tests/conform/iouring-local.cell tests/conform/iouring-work_stealing.cell
 # The driver without a kernel, and the programs that are for it alone.
 loop_programs = tests/loop/loop_clock tests/loop/loop_net
-loop_cells = tests/loop/loop-local.cell tests/loop/loop-virtual.cell tests/loop/loop-virtual_files.cell \
+loop_cells = tests/loop/loop-local.cell tests/loop/loop-short.cell tests/loop/loop-virtual.cell tests/loop/loop-virtual_files.cell \
 	tests/loop/loop-work_stealing.cell
+tests_loop_loop_kv_SOURCES = tests/loop/loop_kv.c tests/loop/service_kv.c tests/loop/services.h
+tests_loop_loop_kv_LDADD = $(HIREDIS_LIBS) $(LDADD)
+tests_loop_loop_proxy_SOURCES = tests/loop/loop_proxy.c tests/loop/service_http.c tests/loop/service_proxy.c \
+	tests/loop/services.h
+tests_loop_loop_proxy_LDADD = -lhttp_parser $(LDADD)
+loop_services =
+if HAVE_HIREDIS
+loop_services += tests/loop/loop_kv
+endif
+if HAVE_HTTP_PARSER
+loop_services += tests/loop/loop_proxy
+endif
 if HAVE_CMOCKA
-check_PROGRAMS += $(loop_programs) $(cmocka_tests) $(conform_programs) tests/plugin/privileged
+check_PROGRAMS += $(loop_programs) $(loop_services) $(cmocka_tests) $(conform_programs) tests/plugin/privileged
 endif
 tests_unit_test_iouring_SOURCES = tests/unit/test_iouring.c backends/iouring/driver.c backends/iouring/files.c backends/iouring/flight.c \
 	backends/iouring/inline.c backends/iouring/message.c backends/iouring/probe.c backends/iouring/slots.c
@@ -110,7 +122,7 @@ EXTRA_DIST += $(loop_cells) $(example_tests) tests/bench/growth.py tests/bench/g
 	tests/build/app.c tests/build/bench.sh tests/build/cells.sh \
 	tests/build/format.sh tests/build/pages.sh \
 	tests/build/headers.sh tests/build/install.sh tests/build/man.sh tests/build/plugins.sh \
-	tests/build/symbols.sh tests/load/open_loop.sh tests/conform/cell.sh tests/conform/enosys.sh \
+	tests/build/symbols.sh tests/load/open_loop.sh tests/conform/cell.sh tests/conform/enosys.sh tests/loop/no_socket_calls.sh \
 	tests/conform/epoll-iouring_files.cell tests/conform/epoll-local.cell \
 	tests/conform/epoll-work_stealing.cell tests/conform/iouring-local.cell \
 	tests/conform/iouring-work_stealing.cell tests/fuzz/fuzz_timer.c tests/model/model.c tests/model/run.sh \
