@@ -77,24 +77,21 @@ static uint64_t number(const struct nx_host *host, const struct nx_config *confi
     return text ? strtoull(text, NULL, 10) : 0;
 }
 
-static int check(const struct nx_host *host, const struct nx_config *config, struct nx_reason *ret_reason)
+static int probe(const struct nx_host *host, const struct nx_config *config, struct nx_reason *ret_reason)
 {
     const char *time = host->param(config, "time");
     uint64_t window = number(host, config, "window");
     if (time && strcmp(time, "virtual") != 0 && strcmp(time, "real") != 0)
-        return refuse(ret_reason, ERANGE, "time", "the clock is neither real nor virtual",
+        return refuse(ret_reason, EINVAL, "time", "the clock is neither real nor virtual",
                       "say time=real or time=virtual");
     if (window == 0 || window > UINT32_MAX / 2)
-        return refuse(ret_reason, ERANGE, "window", "no window of that size", "say from 1 to 2147483647 bytes");
+        return refuse(ret_reason, EINVAL, "window", "no window of that size", "say from 1 to 2147483647 bytes");
     return 0;
 }
 
 static int loop_open(const struct nx_host *host, const struct nx_config *config, uint32_t id,
                      struct nx_driver **ret_driver, struct nx_reason *ret_reason)
 {
-    int error = check(host, config, ret_reason);
-    if (error < 0)
-        return error;
     struct nx_driver *driver = host->alloc(sizeof(*driver), 0);
     if (!driver)
         return refuse(ret_reason, ENOMEM, "alloc", "out of memory", "raise the memory limit of this process");
@@ -370,5 +367,6 @@ NX_PLUGIN_EXPORT const struct nx_plugin nexus_plugin_loop = {
     .summary = "a network in memory, within the process; virtual time",
     .priority = -10,
     .params = loop_params,
+    .probe = probe,
     .ops = &loop_ops,
 };
