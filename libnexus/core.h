@@ -256,9 +256,10 @@ struct nx_runtime {
         struct nx_driver *instance;
     } drivers[NXI_DRIVERS_MAX];
     uint32_t driver_count, file_driver;
-    bool lends;        /* the network's driver lends what it has read */
-    uint32_t file_ops; /* bit NX_OP_...: file_driver does it; the others are done on the blocking pool (file.c) */
-    uint32_t waiter;   /* index of the driver that waits for all */
+    uint32_t foreign_driver; /* that takes descriptors from outside, if it has import_fd */
+    bool lends;              /* the network's driver lends what it has read */
+    uint32_t file_ops;       /* bit NX_OP_...: file_driver does it; the others are done on the blocking pool (file.c) */
+    uint32_t waiter;         /* index of the driver that waits for all */
     const struct nx_sched_ops *sched_ops;
     struct nx_sched *sched;
     struct nx_driver *clock; /* the network's driver, if it owns the clock, or NULL */
@@ -325,6 +326,12 @@ static inline struct nxi_worker *nxi_in_task(void)
 {
     struct nxi_worker *worker = nxi_self();
     return worker && worker->current ? worker : NULL;
+}
+
+/* handle.c, stream.c, watch.c: whose are descriptors that come from outside */
+static inline const struct nxi_driver *nxi_foreign_driver(const struct nxi_worker *worker)
+{
+    return &worker->drivers[worker->runtime->foreign_driver];
 }
 
 /* metrics.c */

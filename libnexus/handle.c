@@ -1,4 +1,7 @@
-/* handle.c: driver handles that are no stream: foreign descriptors waited for, and handles to be closed unused. */
+/*
+ * handle.c: driver handles that are no stream: foreign descriptors waited for, and handles to be closed unused. Where the
+ * network's driver has no descriptors, foreign ones are the files' driver's.
+ */
 #include "choice.h"
 
 struct orphan_close {
@@ -43,7 +46,7 @@ void nxi_handle_close(struct nxi_worker *worker, uint32_t driver, nx_handle hand
 /* The handle is bound to this context until it is dropped: the caller has the task pinned. */
 static int import(struct nxi_worker *worker, int fd, nx_handle *ret_handle)
 {
-    const struct nxi_driver *driver = &worker->drivers[0];
+    const struct nxi_driver *driver = nxi_foreign_driver(worker);
     if (!NXI_HAS(driver->ops, import_fd))
         return -ENOTSUP;
     return driver->ops->import_fd(driver->ctx, fd, NX_IMPORT_FOREIGN, ret_handle);
@@ -52,7 +55,7 @@ static int import(struct nxi_worker *worker, int fd, nx_handle *ret_handle)
 static void drop(struct nxi_worker *worker, nx_handle handle)
 {
     struct nx_op op = {.handle = handle, .code = NX_OP_CLOSE, .arg = NX_CLOSE_KEEP};
-    nxi_op_run(worker, 0, &op, NX_FOREVER, false);
+    nxi_op_run(worker, worker->runtime->foreign_driver, &op, NX_FOREVER, false);
 }
 
 static int wait_for(struct nxi_worker *worker, int fd, unsigned events, nx_time deadline, bool heed_cancel)
@@ -62,7 +65,7 @@ static int wait_for(struct nxi_worker *worker, int fd, unsigned events, nx_time 
     int error = import(worker, fd, &handle);
     if (error == 0) {
         struct nx_op poll = {.handle = handle, .code = NX_OP_POLL, .arg = events};
-        error = (int)nxi_op_run(worker, 0, &poll, deadline, heed_cancel);
+        error = (int)nxi_op_run(worker, worker->runtime->foreign_driver, &poll, deadline, heed_cancel);
         drop(worker, handle);
     }
     nxi_self()->current->pins--;
@@ -105,7 +108,7 @@ int nxi_fd_start(struct nxi_fd_op *op, struct nxi_worker *worker, int fd, unsign
     if (op->waiter.result < 0)
         return 1;
     op->base = (struct nxi_op){.op = {.handle = handle, .code = NX_OP_POLL, .arg = events}, .done = fd_op_done};
-    if (nxi_submit(worker, 0, &op->base, &completion) != 0) {
+    if (nxi_submit(worker, worker->runtime->foreign_driver, &op->base, &completion) != 0) {
         op->waiter.result = completion.result;
         drop(worker, handle);
         return 1;
@@ -118,7 +121,7 @@ int nxi_fd_start(struct nxi_fd_op *op, struct nxi_worker *worker, int fd, unsign
 
 void nxi_fd_cancel(struct nxi_fd_op *op)
 {
-    const struct nxi_driver *driver = &op->waiter.worker->drivers[0];
+    const struct nxi_driver *driver = nxi_foreign_driver(op->waiter.worker);
     driver->ops->cancel(driver->ctx, &op->base.op);
 }
 

@@ -249,7 +249,8 @@ ssize_t nx_read_loan(nx_stream *stream, nx_loan *ret_loan, nx_time deadline)
         result = nxi_take_stash(stream, NXI_READ_SIDE);
     nxi_stream_hold(stream, &held); /* a wait for a buffer has nothing in flight that would keep it */
     if (result == 0)
-        result = (stream->runtime->lends ? borrow : lend_buffer)(stream, ret_loan, deadline, &held);
+        result =
+            (stream->runtime->lends && stream->driver == 0 ? borrow : lend_buffer)(stream, ret_loan, deadline, &held);
     nxi_stream_release(stream, held);
     nxi_charge(nxi_self());
     return result;

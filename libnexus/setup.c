@@ -208,6 +208,15 @@ static void find_file_ops(struct nx_runtime *runtime)
     }
 }
 
+/* The network's, as a rule. */
+static void find_foreign(struct nx_runtime *runtime)
+{
+    const struct nx_driver_ops *second = runtime->driver_count > 1 ? runtime->drivers[1].ops : NULL;
+    if (!NXI_HAS(runtime->drivers[0].ops, import_fd) && second && NXI_HAS(second, import_fd) &&
+        second->domains & NX_DOMAIN_FOREIGN)
+        runtime->foreign_driver = 1;
+}
+
 static void find_loans(struct nx_runtime *runtime)
 {
     const struct nxi_drivers_instance *driver = &runtime->drivers[0];
@@ -402,6 +411,7 @@ int nxi_setup_open(struct nx_runtime *runtime, const nx_runtime_options *given, 
     if (result == 0) {
         find_file_ops(runtime);
         find_loans(runtime);
+        find_foreign(runtime);
     }
     return result;
 }

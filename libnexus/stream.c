@@ -646,19 +646,20 @@ int nx_stream_from_fd(int fd, nx_stream **ret_stream)
         return nxi_no_task();
     if (!ret_stream || fd < 0)
         return fd < 0 ? -EBADF : -EINVAL;
-    const struct nxi_driver *driver = &worker->drivers[0];
+    const uint32_t index = worker->runtime->foreign_driver;
+    const struct nxi_driver *driver = &worker->drivers[index];
     nx_handle handle;
     if (!NXI_HAS(driver->ops, import_fd))
         return -ENOTSUP;
     int error = driver->ops->import_fd(driver->ctx, fd, 0, &handle);
     if (error < 0)
         return error;
-    error = nxi_stream_new(worker, 0, handle, ret_stream);
+    error = nxi_stream_new(worker, index, handle, ret_stream);
     if (error == 0 && driver->ops->affinity == NX_AFFINITY_PINNED)
         nxi_stream_own(*ret_stream, worker);
     if (error < 0) {
         struct nx_op keep = {.handle = handle, .code = NX_OP_CLOSE, .arg = NX_CLOSE_KEEP};
-        nxi_op_run(worker, 0, &keep, NX_FOREVER, false);
+        nxi_op_run(worker, index, &keep, NX_FOREVER, false);
     }
     return error;
 }

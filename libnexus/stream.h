@@ -137,6 +137,8 @@ nxi_stream_quick(nx_stream *stream, enum nxi_direction side, void *data, size_t 
     nxi_count(&worker->counters.ops[code], 1);
     if (result == 0) {
         worker->in_flight++;
+        if (NXI_UNLIKELY(stream->driver > 0))
+            worker->in_second++;
         return nxi_stream_wait(worker, stream, &op, deadline, inout_held);
     }
     nxi_count(&worker->counters.ops_inline, 1);

@@ -111,7 +111,7 @@ static void submit_close(struct nxi_worker *worker, struct nx_watch *watch)
     watch->op =
         (struct nxi_op){.op = {.handle = watch->handle, .code = NX_OP_CLOSE, .arg = NX_CLOSE_KEEP}, .done = closed};
     watch->in_flight = watch->cancelling = true;
-    int result = nxi_submit(worker, 0, &watch->op, &completion);
+    int result = nxi_submit(worker, worker->runtime->foreign_driver, &watch->op, &completion);
     if (result == 1) {
         closed(worker, &watch->op, &completion);
     } else if (result < 0) {
@@ -176,7 +176,7 @@ static bool submit_poll(struct nxi_worker *worker, struct nx_watch *watch, uint3
     };
     watch->in_flight = true;
     watch->cancelling = false;
-    int result = nxi_submit(worker, 0, &watch->op, &completion);
+    int result = nxi_submit(worker, worker->runtime->foreign_driver, &watch->op, &completion);
     if (result == 0)
         return false;
     watch->in_flight = false;
@@ -206,7 +206,7 @@ static void advance(struct nxi_worker *worker, struct nx_watch *watch)
         nxi_unlock(&watch->lock);
         if (step == STEP_CANCEL) {
             watch->cancelling = true;
-            worker->drivers[0].ops->cancel(worker->drivers[0].ctx, &watch->op.op);
+            nxi_foreign_driver(worker)->ops->cancel(nxi_foreign_driver(worker)->ctx, &watch->op.op);
         } else if (step == STEP_CLOSE) {
             submit_close(worker, watch);
         } else if (step == STEP_POLL && !submit_poll(worker, watch, events)) {
@@ -219,9 +219,10 @@ static void advance(struct nxi_worker *worker, struct nx_watch *watch)
 
 static bool has_edges(const struct nx_runtime *runtime)
 {
-    const struct nx_driver_ops *ops = runtime->drivers[0].ops;
+    const struct nxi_drivers_instance *driver = &runtime->drivers[runtime->foreign_driver];
     struct nx_capability capability = {.size = sizeof(capability)};
-    return NXI_HAS(ops, capability) && ops->capability(runtime->drivers[0].instance, NX_OP_POLL, &capability) == 0 &&
+    return NXI_HAS(driver->ops, capability) &&
+           driver->ops->capability(driver->instance, NX_OP_POLL, &capability) == 0 &&
            (capability.flags & NX_OP_MULTISHOT);
 }
 
@@ -262,7 +263,7 @@ int nx_watch_open(int fd, unsigned events, unsigned flags, nx_watch **ret_watch)
         return nxi_no_task();
     if (!ret_watch || events & ~(NX_READABLE | NX_WRITABLE) || flags & ~(NX_WATCH_EDGE | NX_WATCH_ONESHOT))
         return -EINVAL;
-    const struct nxi_driver *driver = &worker->drivers[0];
+    const struct nxi_driver *driver = nxi_foreign_driver(worker);
     bool oneshot = flags & NX_WATCH_ONESHOT, edge = (flags & NX_WATCH_EDGE) && !oneshot && !always_ready(fd);
     if (!NXI_HAS(driver->ops, import_fd) || (edge && !has_edges(worker->runtime)))
         return -ENOTSUP;
