@@ -67,7 +67,7 @@ conform_cells = tests/conform/epoll-local.cell tests/conform/epoll-work_stealing
 	tests/conform/iouring-local.cell tests/conform/iouring-work_stealing.cell
 # The driver without a kernel, and the programs that are for it alone.
 loop_programs = tests/loop/loop_clock tests/loop/loop_net
-loop_cells = tests/loop/loop-local.cell tests/loop/loop-short.cell tests/loop/loop-virtual.cell tests/loop/loop-virtual_files.cell \
+loop_cells = tests/loop/loop-iouring_files.cell tests/loop/loop-local.cell tests/loop/loop-short.cell tests/loop/loop-virtual.cell tests/loop/loop-virtual_files.cell \
 	tests/loop/loop-work_stealing.cell
 tests_loop_loop_kv_SOURCES = tests/loop/loop_kv.c tests/loop/service_kv.c tests/loop/services.h
 tests_loop_loop_kv_LDADD = $(HIREDIS_LIBS) $(LDADD)

@@ -193,6 +193,42 @@ NXT_TASK_TEST(the_clock_stands_while_a_file_is_worked_on, .workers = 2)
     }
 }
 
+static intptr_t write_late(void *arg)
+{
+    usleep(50000);
+    return write(*(int *)arg, "x", 1);
+}
+
+static intptr_t wait_readable(void *arg)
+{
+    nx_time begin = nx_now();
+    nxt_expect_eq(nx_fd_wait(*(int *)arg, NX_READABLE, NX_FOREVER), NX_READABLE);
+    nxt_expect_eq(nx_now(), begin);
+    return 0;
+}
+
+NXT_TASK_TEST(the_clock_stands_while_a_foreign_descriptor_is_waited_for, .workers = 2)
+{
+    int fds[2];
+    nxt_require(nxt_pipe(fds));
+    if (nx_fd_wait(fds[0], NX_READABLE, NX_POLL) == -ENOTSUP)
+        nxt_skip("no backend here takes foreign descriptors");
+    for (int worker = 0; worker < 2 && nx_fd_wait(fds[0], NX_READABLE, NX_POLL) == -EAGAIN; worker++) {
+        char byte;
+        nx_time begin = nx_now();
+        nx_task reader = nxt_task_on(worker, wait_readable, &fds[0]);
+        struct nxt_thread *writer = nxt_thread_start(write_late, &fds[1]);
+        nxt_require(writer);
+        nxt_expect_eq(nx_sleep_until(begin + 1), 0);
+        nxt_expect_eq(nx_join(reader, NULL, NX_POLL), 0);
+        nxt_expect_eq(nx_now(), begin + 1);
+        nxt_expect_eq(nxt_thread_join(writer), 1);
+        nxt_expect_eq(read(fds[0], &byte, 1), 1);
+    }
+    nxt_close_fd(&fds[0]);
+    nxt_close_fd(&fds[1]);
+}
+
 /* ---- the same again ---- */
 
 struct trace {
