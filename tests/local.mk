@@ -45,7 +45,7 @@ check_PROGRAMS += bench/micro/switch
 endif
 if SHARED
 cmocka_tests += tests/unit/test_loader tests/unit/test_select
-script_tests += tests/plugin/test_info.sh
+script_tests += tests/plugin/test_info.sh tests/conform_kit/drivers.sh
 endif
 # What holds on every driver and scheduler; a .cell names a pair.
 conform_programs = tests/conform/conform_accept tests/conform/conform_account tests/conform/conform_addr \
@@ -97,11 +97,16 @@ tests_unit_test_sched_work_stealing_SOURCES = tests/unit/test_sched_work_stealin
 	sched/work_stealing.c
 
 if SHARED
-check_LTLIBRARIES += tests/plugin/samples.la
+check_LTLIBRARIES += tests/plugin/samples.la tests/conform_kit/broken_driver.la
 endif
 tests_plugin_samples_la_SOURCES = tests/plugin/samples.c tests/plugin/samples.h
 tests_plugin_samples_la_CPPFLAGS = $(PUBLIC_CPPFLAGS)
 tests_plugin_samples_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
+
+# Plugins with one fault each, which nexus conform must find.
+tests_conform_kit_broken_driver_la_SOURCES = tests/conform_kit/broken_driver.c
+tests_conform_kit_broken_driver_la_CPPFLAGS = $(PLUGIN_CPPFLAGS)
+tests_conform_kit_broken_driver_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
 
 # Each public function is missed by some case; in a build with --enable-enosys-hooks only.
 if ENOSYS_HOOKS
@@ -122,13 +127,14 @@ EXTRA_DIST += $(loop_cells) $(example_tests) tests/bench/growth.py tests/bench/g
 	tests/build/app.c tests/build/bench.sh tests/build/cells.sh \
 	tests/build/format.sh tests/build/pages.sh \
 	tests/build/headers.sh tests/build/install.sh tests/build/man.sh tests/build/plugins.sh \
-	tests/build/symbols.sh tests/load/open_loop.sh tests/conform/cell.sh tests/conform/enosys.sh tests/loop/no_socket_calls.sh \
+	tests/build/symbols.sh tests/conform_kit/drivers.sh tests/load/open_loop.sh tests/conform/cell.sh tests/conform/enosys.sh \
 	tests/conform/epoll-iouring_files.cell tests/conform/epoll-local.cell \
 	tests/conform/epoll-work_stealing.cell tests/conform/iouring-local.cell \
 	tests/conform/iouring-work_stealing.cell tests/fuzz/fuzz_timer.c tests/model/model.c tests/model/run.sh \
 	tests/model/stdatomic.h tests/plugin/test_info.sh tests/plugin/test_privileged.sh tests/run.sh \
 	tests/spin/deque.pml tests/spin/home.pml tests/spin/lock.pml tests/spin/memory.pml tests/spin/mutex.pml \
-	tests/spin/park.pml tests/spin/run.sh
+	tests/spin/park.pml tests/spin/run.sh \
+	tests/loop/no_socket_calls.sh
 
 check-local:
 if !HAVE_CMOCKA

@@ -1,7 +1,15 @@
 # tools/: the nexus program, a file per subcommand; it has the core linked in and may use its private headers.
+conform_sources = tools/conform/conform.c tools/conform/conform.h tools/conform/driver.def tools/conform/driver_cancel.c \
+	tools/conform/driver_complete.c tools/conform/driver_differ.c tools/conform/driver_handle.c \
+	tools/conform/driver_life.c tools/conform/driver_memory.c tools/conform/driver_outside.c \
+	tools/conform/driver_sleep.c tools/conform/driver_stream.c tools/conform/driver_tells.c tools/conform/host.c \
+	tools/conform/memory.c tools/conform/net.c tools/conform/rig.c tools/conform/rig.h tools/conform/run.c \
+	tools/conform/sched.def tools/conform/sched_laws.c tools/conform/sched_rig.c tools/conform/sched_rig.h \
+	tools/conform/tables.c
+
 if BUILD_TOOLS
 bin_PROGRAMS += tools/nexus
-tools_nexus_SOURCES = tools/bench.c tools/info.c tools/nexus.c tools/nexus.h
+tools_nexus_SOURCES = tools/bench.c tools/info.c tools/nexus.c tools/nexus.h $(conform_sources)
 tools_nexus_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) -DNEXUS_LIBEXEC='"$(benchdir)"'
 tools_nexus_LDADD = libnexus/libnexus-core.la $(JANSSON_LIBS)
 endif

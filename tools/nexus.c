@@ -18,6 +18,7 @@ static const struct command {
     const char *help;
 } commands[] = {
     {"bench", nexus_bench, "measures backends and schedulers against raw limits and other runtimes"},
+    {"conform", nexus_conform, "tests a driver or a scheduler against the numbered requirements"},
     {"info", nexus_info, "plugins, what would be chosen and why, capabilities, environment"},
 };
 

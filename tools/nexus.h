@@ -13,6 +13,7 @@ void nexus_bad_option(const char *command, const struct option *options, char **
 
 /* Each gets the arguments from the subcommand's name on, and returns the exit status. */
 int nexus_bench(int argc, char **argv);
+int nexus_conform(int argc, char **argv);
 int nexus_info(int argc, char **argv);
 
 #endif
