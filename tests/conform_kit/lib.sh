@@ -1,0 +1,33 @@
+# For drivers.sh and schedulers.sh. Output: TAP.
+nexus=$NXT_BUILD/tools/nexus
+[ -x "$nexus" ] || { echo "$nexus is not built (--disable-tools, or jansson not found)"; exit 77; }
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+unset NEXUS_BACKEND NEXUS_SCHED
+cases=0
+# claim NAME: what the command before it has said
+claim() {
+    if [ $? -eq 0 ]; then
+        echo "ok $((cases += 1)) - $1"
+    else
+        echo "not ok $((cases += 1)) - $1"
+        sed 's/^/# /' "$work/out"
+    fi
+}
+
+# breaks FAULT REAL BROKEN: a run of the plugin BROKEN, made of REAL, up to the first failure
+breaks() {
+    [ -e "$2" ] || return 0
+    NXT_BROKEN=$1 NXT_BROKEN_REAL=$2 "$nexus" conform --first --limit=6 "$3" >"$work/out.$1" 2>&1
+    echo $? >"$work/status.$1"
+}
+# judge FAULT PAGE: the first failure is the requirement of that number, with what was seen, so what, and where to read
+judge() {
+    [ -e "$work/status.$1" ] || { echo "ok $((cases += 1)) - broken_$1 # SKIP its plugin is not in this build"; return; }
+    number=${1%b}
+    mv "$work/out.$1" "$work/out"
+    [ "$(cat "$work/status.$1")" = 1 ] && grep -q "^not ok [0-9]* - $number " "$work/out" &&
+        grep -q '^#   seen: ' "$work/out" && grep -q '^#   law: ' "$work/out" && grep -q '^#   so: ' "$work/out" &&
+        grep -q "^#   see: *$2, REQUIREMENTS, $number$" "$work/out"
+    claim "broken_$1_is_found_at_$number"
+}
