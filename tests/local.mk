@@ -27,7 +27,7 @@ tests_lib_libnxt_la_SOURCES = tests/lib/audit.c tests/lib/child.c tests/lib/expe
 	tests/lib/net.c tests/lib/nxt.h tests/lib/nxt_chan.h tests/lib/nxt_net.h tests/lib/peer.c tests/lib/runner.c \
 	tests/lib/users.c tests/lib/watchdog.c
 
-script_tests = tests/bench/growth.sh tests/bench/report.sh tests/build/cells.sh tests/build/format.sh \
+script_tests = tests/conform_kit/list.sh tests/bench/growth.sh tests/bench/report.sh tests/build/cells.sh tests/build/format.sh \
 	tests/build/headers.sh tests/build/install.sh tests/build/man.sh tests/build/pages.sh \
 	tests/build/plugins.sh tests/build/symbols.sh tests/load/open_loop.sh tests/model/run.sh \
 	tests/plugin/test_privileged.sh tests/loop/no_socket_calls.sh
@@ -45,7 +45,8 @@ check_PROGRAMS += bench/micro/switch
 endif
 if SHARED
 cmocka_tests += tests/unit/test_loader tests/unit/test_select
-script_tests += tests/plugin/test_info.sh tests/conform_kit/drivers.sh tests/conform_kit/schedulers.sh
+script_tests += tests/plugin/test_info.sh tests/conform_kit/drivers.sh tests/conform_kit/schedulers.sh \
+	tests/conform_kit/usage.sh
 endif
 # What holds on every driver and scheduler; a .cell names a pair.
 conform_programs = tests/conform/conform_accept tests/conform/conform_account tests/conform/conform_addr \
@@ -132,7 +133,7 @@ EXTRA_DIST += $(loop_cells) $(example_tests) tests/bench/growth.py tests/bench/g
 	tests/build/format.sh tests/build/pages.sh \
 	tests/build/headers.sh tests/build/install.sh tests/build/man.sh tests/build/plugins.sh \
 	tests/build/symbols.sh tests/conform_kit/drivers.sh tests/conform_kit/lib.sh \
-	tests/conform_kit/schedulers.sh tests/load/open_loop.sh tests/conform/cell.sh tests/conform/enosys.sh \
+	tests/conform_kit/list.sh tests/conform_kit/schedulers.sh tests/conform_kit/usage.sh tests/load/open_loop.sh tests/conform/cell.sh tests/conform/enosys.sh \
 	tests/conform/epoll-iouring_files.cell tests/conform/epoll-local.cell \
 	tests/conform/epoll-work_stealing.cell tests/conform/iouring-local.cell \
 	tests/conform/iouring-work_stealing.cell tests/fuzz/fuzz_timer.c tests/model/model.c tests/model/run.sh \

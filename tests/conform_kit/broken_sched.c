@@ -73,6 +73,14 @@ static uint32_t enqueue_first(struct nx_sched *sched, uint32_t worker, struct nx
     return NX_WAKE_NONE;
 }
 
+static void __attribute__((noinline)) go_deep(void)
+{
+    volatile char deep[4096];
+
+    for (uint32_t i = 0; i < sizeof(deep); i += 64)
+        deep[i] = 0;
+}
+
 static uint32_t broken_enqueue(struct nx_sched *sched, uint32_t worker, struct nx_ready *ready, uint32_t reason)
 {
     static const uint8_t swapped[] = {0, 2, 1};
@@ -95,11 +103,8 @@ static uint32_t broken_enqueue(struct nx_sched *sched, uint32_t worker, struct n
         ready->reserved++;
     if (rule == 19 && !variant)
         host->now();
-    if (rule == 19 && variant) {
-        volatile char deep[4096];
-        for (uint32_t i = 0; i < sizeof(deep); i += 64)
-            deep[i] = 0;
-    }
+    if (rule == 19 && variant)
+        go_deep();
     answer = real->enqueue(sched, worker, ready, reason);
     return rule == 10 ? NX_WAKE_NONE : answer;
 }

@@ -150,14 +150,18 @@ static void load_reference(const char *plugin_path, struct subject *subject)
 
 /* ---- printing ---- */
 
+/* Wrapped at column 100; what follows the first line stands below its text. */
 static void print_words(const char *lead, const char *text)
 {
-    for (size_t column = 0; *text;) { /* a line ends at the last blank before column 100 */
-        size_t length = strcspn(text, " ");
+    const int margin = (int)strlen(lead);
+    size_t column = (size_t)printf("%s", lead);
 
-        if (column == 0 || column + 1 + length > 100)
-            column = (size_t)printf("%s%s", column ? "\n" : "", lead);
-        else
+    for (bool first = true; *text; first = false) { /* ends: each turn prints a word */
+        const size_t length = strcspn(text, " ");
+
+        if (!first && column + 1 + length > 100)
+            column = (size_t)printf("\n%s%*s", *lead == '#' ? "#" : "", *lead == '#' ? margin - 1 : margin, "") - 1;
+        else if (!first)
             column += (size_t)printf(" ");
         column += (size_t)printf("%.*s", (int)length, text);
         text += length + strspn(text + length, " ");

@@ -281,7 +281,9 @@ static void *send_mail(void *arg)
     while (!__atomic_load_n(&sleeper->stop, __ATOMIC_ACQUIRE)) { /* ends: told so, or gives up */
         uint64_t now_taken = __atomic_load_n(&sleeper->taken, __ATOMIC_ACQUIRE);
 
-        for (uint64_t spin = next_random(&sleeper->random) % 400; spin > 0; spin--)
+        uint64_t dice = next_random(&sleeper->random); /* from far too early to when it sleeps soundly */
+
+        for (uint64_t spin = (dice >> 8) % (UINT64_C(1) << dice % 16); spin > 0; spin--)
             __asm__ volatile("");
         __atomic_fetch_add(&sleeper->mail, 1, __ATOMIC_SEQ_CST);
         if (__atomic_exchange_n(&sleeper->idle, 0, __ATOMIC_SEQ_CST))
