@@ -354,33 +354,41 @@ static int run_json(const struct subject *subject, const struct options *options
     return status != NEXUS_OK ? status : printed;
 }
 
+static int conform_subject(struct subject *subject, const struct options *options, const char *plugin_path)
+{
+    struct totals totals = {0};
+
+    if (subject->sched && options->profile) {
+        fputs("nexus conform: a scheduler has no profiles\n", stderr);
+        return NEXUS_USAGE;
+    }
+    if (subject->driver) {
+        subject->profile = options->profile ? options->profile : subject->driver->domains;
+        if (options->profile && options->profile != UINT32_MAX && !(subject->driver->domains & options->profile)) {
+            fprintf(stderr, "nexus conform: %s does not declare %s\n", subject->plugin->name,
+                    domain_name(options->profile));
+            return NEXUS_USAGE;
+        }
+        load_reference(plugin_path, subject);
+    }
+    if (options->json)
+        return run_json(subject, options);
+    return run(subject, options, &totals, NULL);
+}
+
 static int conform(const char *word, const struct options *options)
 {
     struct subject subject = {.seed = options->seed};
-    struct totals totals = {0};
     struct nxi_env env;
     int status;
 
     nxi_env_read(&env);
     status = load(word, env.plugin_path, &subject);
-    if (status != NEXUS_OK)
-        return status;
-    if (subject.sched && options->profile) {
-        fputs("nexus conform: a scheduler has no profiles\n", stderr);
-        return NEXUS_USAGE;
-    }
-    if (subject.driver) {
-        subject.profile = options->profile ? options->profile : subject.driver->domains;
-        if (options->profile && options->profile != UINT32_MAX && !(subject.driver->domains & options->profile)) {
-            fprintf(stderr, "nexus conform: %s does not declare %s\n", subject.plugin->name,
-                    domain_name(options->profile));
-            return NEXUS_USAGE;
-        }
-        load_reference(env.plugin_path, &subject);
-    }
-    if (options->json)
-        return run_json(&subject, options);
-    return run(&subject, options, &totals, NULL);
+    if (status == NEXUS_OK)
+        status = conform_subject(&subject, options, env.plugin_path);
+    nxi_config_free((struct nx_config *)(uintptr_t)subject.config);
+    nxi_config_free((struct nx_config *)(uintptr_t)subject.reference_config);
+    return status;
 }
 
 /* ---- options ---- */

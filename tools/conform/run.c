@@ -13,7 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static struct report *report; /* shared with the parent */
+static struct report *report;        /* shared with the parent */
+static _Thread_local bool tells_all; /* the child's first thread: what others do is not what it is stuck in */
 
 static void conclude(enum verdict verdict, const char *format, va_list args) __attribute__((noreturn));
 static void conclude(enum verdict verdict, const char *format, va_list args)
@@ -46,6 +47,8 @@ void doing(const char *format, ...)
 {
     va_list args;
 
+    if (!tells_all)
+        return;
     va_start(args, format);
     vsnprintf(report->doing, sizeof(report->doing), format, args);
     va_end(args);
@@ -56,6 +59,7 @@ static void child(const struct requirement *requirement, const struct subject *s
 {
     struct rlimit no_core = {0, 0};
 
+    tells_all = true;
     setrlimit(RLIMIT_CORE, &no_core);
     windows_watch();
     requirement->run(subject);
