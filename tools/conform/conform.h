@@ -70,7 +70,7 @@ void doing(const char *format, ...) NX_PRINTF(1, 2);
             fail(__VA_ARGS__);                                                                                         \
     } while (0)
 
-const char *error_text(int64_t result); /* "EBADF", "12": a result as people write it; static, eight at a time */
+const char *error_text(int64_t result); /* "-EBADF", "12": a result as people write it; static, eight at a time */
 
 /* ---- memory.c: memory that faults outside its window ---- */
 

@@ -233,10 +233,15 @@ const char *error_text(int64_t result)
     static char texts[8][48];
     static uint32_t next;
     char *text = texts[next++ % 8];
-    const char *name = result < 0 && result > -4096 ? strerrorname_np((int)-result) : NULL;
+    const char *name = NULL;
 
+#ifdef __GLIBC__
+    name = result < 0 && result > -4096 ? strerrorname_np((int)-result) : NULL;
+#endif
     if (name)
         snprintf(text, sizeof(texts[0]), "-%s", name);
+    else if (result < 0 && result > -4096)
+        snprintf(text, sizeof(texts[0]), "%d (%s)", (int)result, strerror((int)-result));
     else
         snprintf(text, sizeof(texts[0]), "%lld", (long long)result);
     return text;
