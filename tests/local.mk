@@ -132,7 +132,7 @@ EXTRA_DIST += $(loop_cells) $(example_tests) tests/bench/growth.py tests/bench/g
 	tests/build/app.c tests/build/bench.sh tests/build/cells.sh \
 	tests/build/format.sh tests/build/pages.sh \
 	tests/build/headers.sh tests/build/install.sh tests/build/man.sh tests/build/plugins.sh \
-	tests/build/symbols.sh tests/conform_kit/drivers.sh tests/conform_kit/lib.sh \
+	tests/build/symbols.sh tests/conform_kit/break.sh tests/conform_kit/drivers.sh tests/conform_kit/lib.sh \
 	tests/conform_kit/list.sh tests/conform_kit/schedulers.sh tests/conform_kit/usage.sh tests/load/open_loop.sh tests/conform/cell.sh tests/conform/enosys.sh \
 	tests/conform/epoll-iouring_files.cell tests/conform/epoll-local.cell \
 	tests/conform/epoll-work_stealing.cell tests/conform/iouring-local.cell \

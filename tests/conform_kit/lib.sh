@@ -15,12 +15,6 @@ claim() {
     fi
 }
 
-# breaks FAULT REAL BROKEN: a run of the plugin BROKEN, made of REAL, up to the first failure
-breaks() {
-    [ -e "$2" ] || return 0
-    NXT_BROKEN=$1 NXT_BROKEN_REAL=$2 "$nexus" conform --first --limit=6 "$3" >"$work/out.$1" 2>&1
-    echo $? >"$work/status.$1"
-}
 # judge FAULT PAGE: the first failure is the requirement of that number, with what was seen, so what, and where to read
 judge() {
     [ -e "$work/status.$1" ] || { echo "ok $((cases += 1)) - broken_$1 # SKIP its plugin is not in this build"; return; }

@@ -19,7 +19,8 @@ done
 # Sanitizers end a program that does what it should not in their own way.
 if [ -z "$SANITIZE" ]; then
     for fault in $("$nexus" conform --list | sed -n 's/^\(NXS-[0-9]*\) .*/\1/p') NXS-003b NXS-019b; do
-        breaks "$fault" "$schedulers/work_stealing.so" "$NXT_BUILD/tests/conform_kit/.libs/broken_sched.so"
+        work=$work nexus=$nexus sh "$srcdir/tests/conform_kit/break.sh" "$fault" "$schedulers/work_stealing.so" \
+            "$NXT_BUILD/tests/conform_kit/.libs/broken_sched.so"
         judge "$fault" 'nexus-sched(7)'
     done
 fi
