@@ -57,8 +57,6 @@ static bool done_with(struct nx_completion *ret, int64_t result)
 static bool try_poll(const struct nx_driver *driver, const struct nxi_loop_end *end, const struct nx_op *op,
                      struct nx_completion *ret)
 {
-    if (op->flags & NX_OP_MULTISHOT)
-        return done_with(ret, -ENOTSUP);
     ret->result = nxi_loop_ready(driver, end, op->arg);
     return ret->result != 0;
 }
@@ -183,6 +181,18 @@ void nxi_loop_settle(struct nx_driver *driver, const struct nx_ctx *self)
 
 /* ---- the slots ---- */
 
+/* What is no such op, whatever the state of its end: -ENOTSUP for a flag that this code doesn't take, -EINVAL. */
+static int refusal(const struct nx_op *op)
+{
+    uint32_t flags = NX_OP_NOWAIT;
+    flags |= op->code == NX_OP_ACCEPT ? NX_OP_MULTISHOT : op->code == NX_OP_READ ? NX_OP_LOAN : 0;
+    if (op->flags & ~flags)
+        return -ENOTSUP;
+    if (op->code == NX_OP_POLL && (!op->arg || op->arg & ~(uint64_t)(NX_READABLE | NX_WRITABLE)))
+        return -EINVAL;
+    return op->code == NX_OP_WRITEV && op->len > NX_IOV_MAX ? -EINVAL : 0;
+}
+
 /* Which are always inline: those that the core waits for without a task, or that have nothing to wait for. */
 static bool always_inline(const struct nxi_loop_end *end, const struct nx_op *op)
 {
@@ -210,6 +220,9 @@ static int submit(struct nx_ctx *ctx, struct nx_op *op, struct nx_completion *re
         ret->result = -EXDEV;
         return 1;
     }
+    ret->result = refusal(op);
+    if (ret->result < 0)
+        return 1;
     bool at_once = always_inline(end, op);
     if (!at_once && make_room(ctx) < 0) {
         ret->result = -ENOMEM;
