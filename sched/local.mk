@@ -1,4 +1,4 @@
-# sched/: the schedulers, a file each; ready queues and policy, no clock, no thread, no system call, nothing of the core.
+# sched/: the schedulers; ready queues and policy, no clock, no thread, no system call, nothing of the core.
 if LOCAL_DL
 sched_LTLIBRARIES += sched/local.la
 sched_local_la_SOURCES = sched/local.c sched/shares.h
@@ -11,10 +11,10 @@ endif
 
 if WORK_STEALING_DL
 sched_LTLIBRARIES += sched/work_stealing.la
-sched_work_stealing_la_SOURCES = sched/work_stealing.c sched/shares.h
+sched_work_stealing_la_SOURCES = sched/work_stealing.c sched/ring.h sched/shared.h sched/shares.h
 sched_work_stealing_la_CPPFLAGS = $(PLUGIN_CPPFLAGS)
 sched_work_stealing_la_LDFLAGS = $(MODULE_LDFLAGS)
 endif
 if WORK_STEALING_BUILTIN
-libnexus_libnexus_core_la_SOURCES += sched/work_stealing.c sched/shares.h
+libnexus_libnexus_core_la_SOURCES += sched/work_stealing.c sched/ring.h sched/shared.h sched/shares.h
 endif

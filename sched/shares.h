@@ -22,6 +22,11 @@
 #define WEIGHT_LOW 1u
 #define SHARES_ROUND (WEIGHT_HIGH + WEIGHT_NORMAL + WEIGHT_LOW)
 
+static inline uint32_t minimum(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
 /* end points to the last one's next, or to head. */
 struct fifo {
     struct nx_ready *head, **end;

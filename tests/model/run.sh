@@ -38,24 +38,28 @@ must_find "compare-and-swap that can be torn" "$work/torn"
 build "$work/torn" "$root/sched/work_stealing.c" -DNXT_MUTANT=2
 must_find "exchange that can be torn" "$work/torn"
 
-# mutant NAME SED-EXPRESSION: one that no longer matches the source is an error, not a pass.
+# mutant NAME SED-EXPRESSION: applied to the source and its headers; one that no longer matches is an error, not a pass.
 mutant() {
-    sed -e "$2" "$root/sched/work_stealing.c" >"$work/mutant.c"
-    if cmp -s "$work/mutant.c" "$root/sched/work_stealing.c"; then
-        echo "does not apply any more: $1"
+    changed=0
+    for file in work_stealing.c ring.h shared.h shares.h; do
+        sed -e "$2" "$root/sched/$file" >"$work/$file"
+        cmp -s "$work/$file" "$root/sched/$file" || changed=$((changed + 1))
+    done
+    if [ $changed -ne 1 ]; then
+        echo "applies to $changed files: $1"
         status=1
         return
     fi
-    build "$work/mutant" "$work/mutant.c" -Wno-unused
+    build "$work/mutant" "$work/work_stealing.c" -Wno-unused
     must_find "$1" "$work/mutant"
 }
 
 mutant "a taker reads and empties a slot in two steps" \
     '/^static inline struct nx_ready \*slot_take/,/^}/s/return atomic_exchange_explicit(\(.*\), NULL, memory_order_acq_rel);/struct nx_ready *seen = atomic_load_explicit(\1, 0); atomic_store_explicit(\1, NULL, 0); return seen;/'
 mutant "take empties the slot without looking again what is in it" \
-    '/^static uint32_t steal_take/,/^}/s/!atomic_compare_exchange_strong_explicit(&w->slot\[ready->priority\]\[place\], &found, NULL, memory_order_acq_rel,/!atomic_exchange_explicit(\&w->slot[ready->priority][place], NULL, /;/^static uint32_t steal_take/,/^}/s/^  *memory_order_relaxed))$/memory_order_acq_rel) \&\& 0)/'
+    '/^static int ring_take_this/,/^}/s/!atomic_compare_exchange_strong_explicit(&rings->slot\[ready->priority\]\[place\], &found, NULL,/(atomic_exchange_explicit(\&rings->slot[ready->priority][place], NULL, memory_order_acq_rel), 0))/;/^static int ring_take_this/,/^}/s/^  *memory_order_acq_rel, memory_order_relaxed))$//'
 mutant "tail goes back over a task" \
-    '/^static uint32_t steal_take/,/^}/s/while (tail != head && !slot_filled(w, ready->priority, tail - 1))/if (tail != head)/'
+    '/^static int ring_take_this/,/^}/s/while (tail != head && !slot_filled(rings, ready->priority, tail - 1))/if (tail != head)/'
 mutant "closing up forgets the first" \
     '/^static void ring_close_up/,/^}/s/for (uint32_t i = 0; i < count; i++)/for (uint32_t i = 1; i < count; i++)/'
 mutant "a taker does not see that another is taking" \
@@ -63,11 +67,11 @@ mutant "a taker does not see that another is taking" \
 mutant "the shared list gives a batch up before the ring has it" \
     '/^static uint32_t shared_take(/,/^}/s/^\( *\)atomic_store_explicit(&lane->tail, tail, memory_order_release);/\1atomic_store_explicit(\&shared->list, ready, 0), atomic_store_explicit(\&shared->taking, 0, 0), atomic_store_explicit(\&lane->tail, tail, 0);/'
 mutant "has_work does not look at the newest slots" \
-    '/^static uint32_t steal_has_work/,/^}/s/atomic_load_explicit(&w->lane\[priority\].newest, memory_order_acquire) != NULL ||//'
+    '/^static uint32_t steal_has_work/,/^}/s/atomic_load_explicit(&w->rings.lane\[priority\].newest, memory_order_acquire) != NULL ||//'
 mutant "has_work does not look at the shared stack" \
     '/^static int shared_filled/,/^}/s/atomic_load_explicit(&shared->stack, memory_order_acquire) != NULL/0/'
 mutant "head passes a full slot" \
-    '/^static uint32_t ring_room/,/^}/s/while (head != tail && !slot_filled(w, priority, head))/if (head != tail)/'
+    '/^static uint32_t ring_room/,/^}/s/while (head != tail && !slot_filled(rings, priority, head))/if (head != tail)/'
 mutant "what newest displaces is dropped" \
     '/^static uint32_t steal_enqueue/,/^}/s/if (ready != NULL)/if (ready != NULL \&\& reason == NX_REASON_IO)/'
 exit $status
