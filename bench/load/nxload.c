@@ -2,8 +2,9 @@
  * nxload: TCP load for an echo server, with every byte checked.
  *
  * Closed loop: each connection keeps a fixed number of messages under way, so the server's speed sets the rate. Open
- * loop, --rate: messages are due at that rate, and latency counts from when each was (worker.c). What is reported is what came back between two looks at the clock, at the counters and at the server's process, all taken by
- * the main thread; connecting, warming up and ending are outside. Exits with 1 if anything went wrong.
+ * loop, --rate: messages are due at that rate, and latency counts from when each was (worker.c). What is reported is
+ * what came back between two looks at the clock, at the counters and at the server's process, all taken by the main
+ * thread; connecting, warming up and ending are outside. Exits with 1 if anything went wrong.
  */
 #define _GNU_SOURCE
 #include "load.h"

@@ -430,6 +430,11 @@ class Profiles(unittest.TestCase):
         with self.assertRaises(profile.ProfileError):
             profile.parse_shares("")
 
+    def test_total_of_a_callgrind_file(self):
+        self.assertEqual(profile.parse_total("events: Ir\nsummary: 12\nfn=(1) main\n1 12\n\ntotals: 12\n"), 12)
+        with self.assertRaises(profile.ProfileError):
+            profile.parse_total("events: Ir\n")
+
 
 class Tap(unittest.TestResult):
     def say(self, word, test, rest=""):
