@@ -44,7 +44,7 @@ def section(report: dict[str, Any]) -> str:
                   "| subject | range of n | limit | power | verdict |", "|---|---|---|---|---|"]
     for one in report["growth"]:
         fit, points = one["exponent"], one["points"]
-        span = f"{text.number(points[0]['n'])} to {text.number(points[-1]['n'])}" if points else "-"
+        span = f"{text.whole(points[0]['n'])} to {text.whole(points[-1]['n'])}" if points else "-"
         limit = f"≤ {one['limit']:g}" if one["limit"] is not None else "-"
         power = f"{fit['median']:+.3f}" if fit else "-"
         words = f"**{one['verdict']}**" if one["verdict"] in ("missed", "failed") else one["verdict"]

@@ -25,12 +25,20 @@ def number(value: Optional[float]) -> str:
     return f"{value:.2f}" if size >= 0.1 or size == 0 else f"{value:.3f}"
 
 
+def whole(value: float) -> str:
+    """A count: 50, 1 k, 100 k, 1 M."""
+    for size, letter in ((1e6, " M"), (1e3, " k")):
+        if value >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
+
+
 def goal_text(row: dict[str, Any]) -> str:
     sign = "≤" if row["better"] == "less" else "≥"
     name = row["against"]["name"] if row["against"] else row["wants"]
     if row["compare"] == "minus":
         return f"{sign} {name} + {row['goal']:g}".replace("  ", " ")
-    return f"{sign} {row['goal']:.3g} × {name}".rstrip(" ×")
+    return f"{sign} {row['goal']:.4g} × {name}".rstrip(" ×")
 
 
 def ratio_text(row: dict[str, Any]) -> str:
