@@ -1,7 +1,7 @@
 /*
  * From a path to a checked struct nx_plugin:
  *
- *     realpath → every directory and the file trusted → open, fstat → look into the file (peek.c): ELF, symbol, magic,
+ *     the file and the way to it trusted, opened (trust.c) → look into the file (peek.c): ELF, machine, symbol, magic,
  *     ABI, kind → dlopen → same file still → dlsym, in this very object → the struct, its parameters, its table
  *
  * Why dlopen gets the path and not /proc/self/fd/N of the checked descriptor: the dynamic linker knows objects by name.
@@ -14,6 +14,7 @@
 #include "loader.h"
 #include "config.h"
 #include "spec.h"
+#include "trust.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -83,137 +84,6 @@ int nxi_loader_symbol(const char *path, char *ret_symbol, size_t size)
     return 0;
 }
 
-/* ---- trust ---- */
-
-/* Whether the file at path, or a directory above it, is in the hands of the same user as the one described; by_group:
- * can be written by the same group. */
-static bool is_in_same_hands(const char *path, const struct stat *described, bool by_group)
-{
-    char above[PATH_MAX];
-
-    if (!realpath(path, above))
-        return false;
-    for (;;) { /* ends: each turn takes a component off */
-        struct stat st;
-
-        if (stat(*above ? above : "/", &st) < 0)
-            return false;
-        if (by_group ? (st.st_mode & S_IWGRP) && !(st.st_mode & S_ISVTX) && st.st_gid == described->st_gid
-                     : st.st_uid == described->st_uid)
-            return true;
-        if (!*above)
-            return false;
-        *strrchr(above, '/') = '\0';
-    }
-}
-
-/*
- * Beside root and this user, those are trusted who could change the code that runs already: who has power over the
- * file, or a directory above, of the program, of this library, of the C library. So a build tree works in a folder of
- * another user or of a group, for programs of that tree alone; and so do the system's files where root is not mapped
- * into the user namespace (unshare -U, sandboxes) and they all show the overflow id.
- */
-static bool has_power_already(const struct stat *described, bool by_group)
-{
-    const uintptr_t code[] = {(uintptr_t)nxi_loader_open, (uintptr_t)getppid};
-    Dl_info info;
-
-    if (is_in_same_hands("/proc/self/exe", described, by_group))
-        return true;
-    for (size_t i = 0; i < sizeof(code) / sizeof(code[0]); i++)
-        if (dladdr((void *)code[i], &info) && info.dli_fname && info.dli_fname[0] == '/' &&
-            is_in_same_hands(info.dli_fname, described, by_group))
-            return true;
-    return false;
-}
-
-static int check_owner(const char *what, const char *path, const struct stat *st, const struct sentence *sentence)
-{
-    if (st->st_uid == 0 || st->st_uid == geteuid() || has_power_already(st, false))
-        return 0;
-    return refuse(sentence, EACCES, "not trusted: %s%s belongs to user %u, neither root nor this user (%u)", what, path,
-                  (unsigned)st->st_uid, (unsigned)geteuid());
-}
-
-static bool is_writable_by_others(const struct stat *st)
-{
-    return (st->st_mode & S_IWOTH) || ((st->st_mode & S_IWGRP) && !has_power_already(st, true));
-}
-
-/* A directory others can write is harmless if they can't rename what is not theirs (sticky), and what comes next in the
- * path is trusted itself: /tmp. */
-static int check_directory(const char *path, const struct sentence *sentence)
-{
-    struct stat st;
-    int r;
-
-    if (stat(path, &st) < 0)
-        return refuse(sentence, errno == ENOENT ? ENOENT : EACCES, "%s: %s", path, strerror(errno));
-    r = check_owner("the directory ", path, &st, sentence);
-    if (r < 0)
-        return r;
-    if (!(st.st_mode & S_ISVTX) && is_writable_by_others(&st))
-        return refuse(sentence, EACCES, "not trusted: others can write to the directory %s (chmod go-w)", path);
-    return 0;
-}
-
-/* The directories of a canonical path, the root first. */
-static int check_directories(const char *path, const struct sentence *sentence)
-{
-    char directory[PATH_MAX] = "/";
-    const char *end = path;
-    int r = check_directory(directory, sentence);
-
-    while (r == 0 && (end = strchr(end + 1, '/')) != NULL) {
-        memcpy(directory, path, (size_t)(end - path));
-        directory[end - path] = '\0';
-        r = check_directory(directory, sentence);
-    }
-    return r;
-}
-
-static const char *file_type(mode_t mode)
-{
-    return S_ISDIR(mode) ? "a directory" : S_ISFIFO(mode) ? "a FIFO" : S_ISSOCK(mode) ? "a socket" : "a device";
-}
-
-static int check_file(const char *path, const struct stat *st, const struct sentence *sentence)
-{
-    int r;
-
-    if (!S_ISREG(st->st_mode))
-        return refuse(sentence, EACCES, "it is %s, not a regular file", file_type(st->st_mode));
-    r = check_owner("", path, st, sentence);
-    if (r < 0)
-        return r;
-    if (is_writable_by_others(st))
-        return refuse(sentence, EACCES, "not trusted: others can write to it (chmod go-w %s)", path);
-    return 0;
-}
-
-/* The descriptor of the file at a canonical path. */
-static int open_trusted(const char *path, struct stat *ret_st, const struct sentence *sentence)
-{
-    int fd, r;
-
-    if (stat(path, ret_st) < 0)
-        return refuse(sentence, errno, "stat(2): %s", strerror(errno));
-    if (!S_ISREG(ret_st->st_mode)) /* before open(2), which some devices notice */
-        return check_file(path, ret_st, sentence);
-    r = check_directories(path, sentence);
-    if (r < 0)
-        return r;
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0)
-        return refuse(sentence, errno, "open(2): %s", strerror(errno));
-    r = fstat(fd, ret_st) < 0 ? -errno : check_file(path, ret_st, sentence);
-    if (r < 0) {
-        close(fd);
-        return r;
-    }
-    return fd;
-}
-
 /* ---- what a plugin says ---- */
 
 /* The part that can be checked before the file's code is in the process. */
@@ -224,31 +94,40 @@ static int check_numbers(const struct nxi_peek *peek, uint32_t kind, const struc
         peek->abi_major > NX_ABI_MAJOR || (peek->abi_major == NX_ABI_MAJOR && peek->abi_minor > NX_ABI_MINOR);
 
     if (peek->magic != NX_PLUGIN_MAGIC)
-        return refuse(sentence, ENOEXEC, "its magic is 0x%08x, and a plugin's is 0x%08x", peek->magic, NX_PLUGIN_MAGIC);
+        return refuse(sentence, ENOEXEC, "its magic is 0x%08x, and a plugin's is 0x%08x: set it to NX_PLUGIN_MAGIC",
+                      peek->magic, NX_PLUGIN_MAGIC);
     if (peek->abi_major != NX_ABI_MAJOR || peek->abi_minor > NX_ABI_MINOR)
         return refuse(sentence, ENOEXEC, "it was built for plugin ABI %u.%u, and this libnexus has %u.%u: %s",
                       peek->abi_major, peek->abi_minor, NX_ABI_MAJOR, NX_ABI_MINOR,
                       newer ? "it needs a newer libnexus" : "rebuild the plugin");
     if (peek->size < need || peek->symbol_size < peek->size)
-        return refuse(sentence, ENOEXEC, "its struct nx_plugin says %u bytes and has %llu, and needs %zu", peek->size,
-                      (unsigned long long)peek->symbol_size, need);
+        return refuse(sentence, ENOEXEC,
+                      "its struct nx_plugin says %u bytes and has %llu, and needs %zu: set size to its sizeof",
+                      peek->size, (unsigned long long)peek->symbol_size, need);
     if (peek->kind < NX_PLUGIN_DRIVER || peek->kind > NX_PLUGIN_LAYER)
-        return refuse(sentence, ENOEXEC, "it is of the unknown kind %u", peek->kind);
+        return refuse(sentence, ENOEXEC, "it is of the unknown kind %u: see NX_PLUGIN_DRIVER in nexus/plugin.h",
+                      peek->kind);
     if (kind && peek->kind != kind)
-        return refuse(sentence, ENOEXEC, "it is a %s, not a %s", nxi_kind_name(peek->kind), nxi_kind_name(kind));
+        return refuse(sentence, ENOEXEC, "it is a %s, not a %s: that is chosen by %s", nxi_kind_name(peek->kind),
+                      nxi_kind_name(kind),
+                      peek->kind == NX_PLUGIN_DRIVER      ? "NEXUS_BACKEND"
+                      : peek->kind == NX_PLUGIN_SCHEDULER ? "NEXUS_SCHED"
+                                                          : "nothing yet");
     return 0;
 }
 
 #define CHECK_SLOT(ops, slot)                                                                                          \
     do {                                                                                                               \
         if (!NXI_HAS(ops, slot))                                                                                       \
-            return refuse(sentence, ENOEXEC, "its table lacks the mandatory slot '%s'", #slot);                        \
+            return refuse(sentence, ENOEXEC, "its table lacks the mandatory slot '%s': %s has the list", #slot, page); \
     } while (0)
 
 static int check_driver(const struct nx_driver_ops *ops, const struct sentence *sentence)
 {
+    const char *page = "nexus-driver(7)";
+
     if (ops->size < offsetof(struct nx_driver_ops, open))
-        return refuse(sentence, ENOEXEC, "its table says it has %u bytes", ops->size);
+        return refuse(sentence, ENOEXEC, "its table says it has %u bytes: set size to its sizeof", ops->size);
     CHECK_SLOT(ops, open);
     CHECK_SLOT(ops, close);
     CHECK_SLOT(ops, ctx_open);
@@ -260,9 +139,10 @@ static int check_driver(const struct nx_driver_ops *ops, const struct sentence *
     CHECK_SLOT(ops, disarm);
     CHECK_SLOT(ops, wake);
     if (ops->domains == 0)
-        return refuse(sentence, ENOEXEC, "it offers no domain");
+        return refuse(sentence, ENOEXEC, "it offers no domain: set domains to NX_DOMAIN_NETWORK or others");
     if (ops->affinity > NX_AFFINITY_PINNED)
-        return refuse(sentence, ENOEXEC, "its handles have the unknown affinity %u", ops->affinity);
+        return refuse(sentence, ENOEXEC, "its handles have the unknown affinity %u: see NX_AFFINITY_FREE",
+                      ops->affinity);
     if (ops->affinity == NX_AFFINITY_REBIND)
         CHECK_SLOT(ops, release);
     return 0;
@@ -270,8 +150,10 @@ static int check_driver(const struct nx_driver_ops *ops, const struct sentence *
 
 static int check_scheduler(const struct nx_sched_ops *ops, const struct sentence *sentence)
 {
+    const char *page = "nexus-sched(7)";
+
     if (ops->size < offsetof(struct nx_sched_ops, open))
-        return refuse(sentence, ENOEXEC, "its table says it has %u bytes", ops->size);
+        return refuse(sentence, ENOEXEC, "its table says it has %u bytes: set size to its sizeof", ops->size);
     CHECK_SLOT(ops, open);
     CHECK_SLOT(ops, close);
     CHECK_SLOT(ops, select);
@@ -302,12 +184,12 @@ int nxi_loader_check(const struct nx_plugin *plugin, uint32_t kind, char *error,
     if (nxi_config_check_table(plugin->params, error, error_size) < 0)
         return -ENOEXEC;
     if (!plugin->ops)
-        return refuse(sentence, ENOEXEC, "it has no table of operations");
+        return refuse(sentence, ENOEXEC, "it has no table of operations: set ops");
     if (plugin->kind == NX_PLUGIN_DRIVER)
         return check_driver(plugin->ops, sentence);
     if (plugin->kind == NX_PLUGIN_SCHEDULER)
         return check_scheduler(plugin->ops, sentence);
-    return refuse(sentence, ENOEXEC, "layers are reserved");
+    return refuse(sentence, ENOEXEC, "layers are reserved: nothing loads them");
 }
 
 /* ---- loading ---- */
@@ -353,13 +235,14 @@ static int load(const char *path, int fd, const struct stat *checked, const char
     if (!object) {
         const char *message = dlerror();
 
-        return refuse(sentence, dlopen_error(fd), "dlopen(3): %s", message ? message : "failed");
+        return refuse(sentence, dlopen_error(fd), "dlopen(3): %s: install what it needs (ldd %s)",
+                      message ? message : "failed", path);
     }
     if (!same_file(path, checked))
         return refuse(sentence, ENOEXEC, "it was replaced while it was being loaded: start again");
     symbol = dlsym(object, symbol_name);
     if (!symbol || !is_from(symbol, object))
-        return refuse(sentence, ENOEXEC, "its %s comes from another file", symbol_name);
+        return refuse(sentence, ENOEXEC, "its %s comes from another file: a plugin must not link another", symbol_name);
     plugin = symbol;
     r = nxi_loader_check(plugin, kind, sentence->text, sentence->size);
     if (r < 0)
@@ -378,16 +261,15 @@ static int look(const char *path, uint32_t kind, char *ret_canonical, struct sta
 {
     int fd, r;
 
-    if (path[0] != '/')
-        return refuse(sentence, EACCES, "it is a relative path");
-    if (!realpath(path, ret_canonical))
-        return refuse(sentence, errno, "%s", errno == ENOENT ? "there is no such file" : strerror(errno));
-    if (nxi_loader_symbol(path, ret_symbol, NXI_SYMBOL_MAX) < 0)
-        return refuse(sentence, ENOEXEC, "no plugin can have this file name");
-    fd = open_trusted(ret_canonical, ret_st, sentence);
+    fd = nxi_trust_open(path, ret_canonical, ret_st, sentence->text, sentence->size);
     if (fd < 0)
         return fd;
-    r = nxi_peek(fd, ret_symbol, ret_peek, sentence->text, sentence->size);
+    if (nxi_loader_symbol(path, ret_symbol, NXI_SYMBOL_MAX) < 0)
+        r = refuse(sentence, ENOEXEC,
+                   "no plugin can have this file name: letters, digits, '_' and '-', at most %d, and .so",
+                   NXI_NAME_MAX);
+    else
+        r = nxi_peek(fd, ret_symbol, ret_peek, sentence->text, sentence->size);
     if (r == 0)
         r = check_numbers(ret_peek, kind, sentence);
     if (r < 0) {

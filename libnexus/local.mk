@@ -25,7 +25,7 @@ libnexus_libnexus_core_la_SOURCES = libnexus/abi.c libnexus/accept.c libnexus/ad
 	libnexus/signals.h libnexus/sigquit.c libnexus/slots.c libnexus/slots.h libnexus/spec.c libnexus/spec.h libnexus/stack.c \
 	libnexus/stack.h libnexus/stall.c libnexus/stream.c libnexus/stream.h libnexus/symbols.c libnexus/sync.c \
 	libnexus/sync.h libnexus/task.c libnexus/time.c libnexus/timer.c libnexus/timer.h libnexus/transfer.c \
-	libnexus/transfer.h libnexus/udp.c libnexus/unix.c libnexus/until_signal.c libnexus/unwind.c libnexus/unwind.h \
+	libnexus/transfer.h libnexus/trust.c libnexus/trust.h libnexus/udp.c libnexus/unix.c libnexus/until_signal.c libnexus/unwind.c libnexus/unwind.h \
 	libnexus/util.h libnexus/waiter.c libnexus/waiter.h libnexus/waitgroup.c libnexus/watch.c libnexus/worker.c libnexus/writer.c
 if FIBER_X86_64
 libnexus_libnexus_core_la_SOURCES += libnexus/fiber_x86_64.S

@@ -7,6 +7,7 @@
 #include "peek.h"
 #include "spec.h"
 
+#include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
 #include <link.h>
@@ -26,6 +27,11 @@
 #define OWN_CLASS ELFCLASS64
 #else
 #define OWN_CLASS ELFCLASS32
+#endif
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define OWN_DATA ELFDATA2LSB
+#else
+#define OWN_DATA ELFDATA2MSB
 #endif
 
 struct image {
@@ -56,7 +62,7 @@ static int read_at(struct image *image, uint64_t offset, void *out, size_t size)
     size_t done = 0;
 
     if (offset > image->size || size > image->size - offset)
-        return refuse(image, "it is truncated or damaged");
+        return refuse(image, "it is truncated or damaged: install it again");
     while (done < size) {
         ssize_t n = pread(image->fd, (char *)out + done, size - done, (off_t)(offset + done));
 
@@ -69,7 +75,7 @@ static int read_at(struct image *image, uint64_t offset, void *out, size_t size)
             return r;
         }
         if (n == 0)
-            return refuse(image, "it was truncated while it was read");
+            return refuse(image, "it was truncated while it was read: start again");
         done += (size_t)n;
     }
     return 0;
@@ -93,6 +99,55 @@ static int read_new(struct image *image, uint64_t offset, size_t size, void *ret
     return 0;
 }
 
+static const char *machine_name(unsigned machine)
+{
+    switch (machine) {
+    case EM_386:
+        return "32-bit x86";
+    case EM_X86_64:
+        return "x86-64";
+    case EM_ARM:
+        return "32-bit ARM";
+    case EM_AARCH64:
+        return "aarch64";
+    case EM_PPC64:
+        return "ppc64";
+    case EM_S390:
+        return "s390";
+    case EM_RISCV:
+        return "RISC-V";
+    default:
+        return "another machine";
+    }
+}
+
+/* The machine this code was built for, as the header of its own file in memory says; 0: not to be found. */
+static unsigned own_machine(void)
+{
+    Dl_info info;
+    ElfW(Ehdr) header;
+
+    if (!dladdr((void *)(uintptr_t)nxi_peek, &info) || !info.dli_fbase)
+        return 0;
+    memcpy(&header, info.dli_fbase, sizeof(header));
+    return memcmp(header.e_ident, ELFMAG, SELFMAG) == 0 ? header.e_machine : 0;
+}
+
+static int check_machine(struct image *image)
+{
+    const unsigned char *ident = image->header.e_ident;
+    /* What lies behind the identification has the fields' order and width of that machine; e_machine is in the same
+     * place in all of them. */
+    unsigned machine =
+        ident[EI_DATA] == ELFDATA2MSB ? __builtin_bswap16(image->header.e_machine) : image->header.e_machine;
+    unsigned own = own_machine();
+
+    if (ident[EI_CLASS] == OWN_CLASS && ident[EI_DATA] == OWN_DATA && (own == 0 || machine == own))
+        return 0;
+    return refuse(image, "it was built for %s (ELF machine %u), this program for %s (%u): rebuild it for this machine",
+                  machine_name(machine), machine, own ? machine_name(own) : "another class or byte order", own);
+}
+
 static int read_header(struct image *image)
 {
     struct stat st;
@@ -102,14 +157,18 @@ static int read_header(struct image *image)
         return -errno;
     image->size = (uint64_t)st.st_size;
     if (image->size < sizeof(image->header))
-        return refuse(image, "it is no shared object: it has only %llu bytes", (unsigned long long)image->size);
+        return refuse(image, "it is no shared object: it has only %llu bytes: install it again",
+                      (unsigned long long)image->size);
     r = read_at(image, 0, &image->header, sizeof(image->header));
     if (r < 0)
         return r;
     if (memcmp(image->header.e_ident, ELFMAG, SELFMAG) != 0)
-        return refuse(image, "it is no shared object");
-    if (image->header.e_ident[EI_CLASS] != OWN_CLASS || image->header.e_type != ET_DYN)
-        return refuse(image, "it is no shared object for this kind of machine");
+        return refuse(image, "it is no shared object: a plugin is an ELF file, linked with -shared");
+    r = check_machine(image);
+    if (r < 0)
+        return r;
+    if (image->header.e_type != ET_DYN)
+        return refuse(image, "it is an ELF file, but no shared object: link it with -shared");
     return 0;
 }
 
@@ -119,14 +178,14 @@ static int read_segments(struct image *image)
     int r;
 
     if (count == 0 || count > SEGMENTS_MAX || image->header.e_phentsize != sizeof(ElfW(Phdr)))
-        return refuse(image, "its program headers are damaged");
+        return refuse(image, "its program headers are damaged: install it again");
     r = read_new(image, image->header.e_phoff, count * sizeof(ElfW(Phdr)), &image->segments);
     for (size_t i = 0; r == 0 && i < count; i++) {
         const ElfW(Phdr) *segment = &image->segments[i];
 
         if (segment->p_type == PT_LOAD &&
             (segment->p_offset > image->size || segment->p_filesz > image->size - segment->p_offset))
-            r = refuse(image, "it is truncated: %llu bytes, and its segments need more",
+            r = refuse(image, "it is truncated: %llu bytes, and its segments need more: install it again",
                        (unsigned long long)image->size);
     }
     return r;
@@ -140,7 +199,8 @@ static int read_symbols(struct image *image)
     int r;
 
     if (count == 0 || count > SECTIONS_MAX || image->header.e_shentsize != sizeof(ElfW(Shdr)))
-        return refuse(image, "it has no section headers, so what it exports can't be seen");
+        return refuse(image,
+                      "it has no section headers, so what it exports can't be seen: install it again, or strip less");
     r = read_new(image, image->header.e_shoff, count * sizeof(ElfW(Shdr)), &sections);
     if (r < 0)
         return r;
@@ -148,12 +208,12 @@ static int read_symbols(struct image *image)
         if (sections[i].sh_type == SHT_DYNSYM)
             dynsym = &sections[i];
     if (!dynsym || dynsym->sh_link >= count || dynsym->sh_size > TABLE_MAX) {
-        r = refuse(image, "it exports nothing");
+        r = refuse(image, "it exports nothing: declare its struct nx_plugin with NX_PLUGIN_EXPORT");
         goto out;
     }
     dynstr = &sections[dynsym->sh_link];
     if (dynstr->sh_size == 0 || dynstr->sh_size > TABLE_MAX) {
-        r = refuse(image, "its table of names is damaged");
+        r = refuse(image, "its table of names is damaged: install it again");
         goto out;
     }
     image->symbol_count = dynsym->sh_size / sizeof(ElfW(Sym));
@@ -217,7 +277,8 @@ static int read_plugin(struct image *image, const ElfW(Sym) * symbol, struct nxi
         };
         return 0;
     }
-    return refuse(image, "its %s is no initialised data", name_of(image, symbol));
+    return refuse(image, "its %s is no initialised data: define it as a const struct nx_plugin",
+                  name_of(image, symbol));
 }
 
 int nxi_peek(int fd, const char *symbol_name, struct nxi_peek *ret_peek, char *error, size_t error_size)
@@ -238,7 +299,7 @@ int nxi_peek(int fd, const char *symbol_name, struct nxi_peek *ret_peek, char *e
         r = refuse(&image, "it has no symbol %s%s%s%s", symbol_name, other ? ", but " : "",
                    other ? nxi_quote(other).text : "", other ? ": was the file renamed?" : "; it is no plugin");
     else if (ELF64_ST_TYPE(symbol->st_info) != STT_OBJECT || symbol->st_size < offsetof(struct nx_plugin, reserved))
-        r = refuse(&image, "its %s is no struct nx_plugin", symbol_name);
+        r = refuse(&image, "its %s is no struct nx_plugin: define it as one", symbol_name);
     else
         r = read_plugin(&image, symbol, ret_peek);
 out:

@@ -208,6 +208,85 @@ static void link_is_judged_by_what_it_leads_to(void **state)
     loaded(nxt_path("closed/good.so"), NX_PLUGIN_DRIVER);
 }
 
+/* Who can repoint a link chooses among all trusted files. */
+static void link_is_judged_by_where_it_lies_too(void **state)
+{
+    (void)state;
+    nxt_mkdir("open");
+    nxt_mkdir("closed");
+    nxt_mkdir("closed/inner");
+    nxt_sample("closed/good.so");
+    assert_int_equal(symlink("../closed/good.so", nxt_path("open/good.so")), 0);
+    assert_int_equal(symlink("../open/good.so", nxt_path("closed/inner/good.so")), 0);
+    assert_int_equal(symlink("../open", nxt_path("closed/way")), 0);
+    loaded(nxt_path("open/good.so"), NX_PLUGIN_DRIVER);
+    chmod(nxt_path("open"), 0777);
+    refused(nxt_path("open/good.so"), -EACCES, "/open (chmod go-w)");
+    refused(nxt_path("open/../closed/good.so"), -EACCES, "/open (chmod go-w)");
+    refused(nxt_path("closed/way/good.so"), -EACCES, "/open (chmod go-w)");
+    unlink(nxt_path("closed/inner/good.so"));
+    assert_int_equal(symlink("../../open/good.so", nxt_path("closed/inner/good.so")), 0);
+    refused(nxt_path("closed/inner/good.so"), -EACCES, "/open (chmod go-w)");
+    chmod(nxt_path("open"), 01777); /* sticky: this user's link stays this user's */
+    loaded(nxt_path("closed/inner/good.so"), NX_PLUGIN_DRIVER);
+    loaded(nxt_path("open/.././closed//good.so"), NX_PLUGIN_DRIVER);
+    if (geteuid() == 0) {
+        assert_int_equal(lchown(nxt_path("open/good.so"), somebody, (gid_t)-1), 0);
+        refused(nxt_path("open/good.so"), -EACCES, "the link /tmp/nxt-plugin-");
+        refused(nxt_path("closed/inner/good.so"), -EACCES, "belongs to user 65534, neither root nor this user");
+    }
+}
+
+static void path_is_walked_as_the_kernel_walks_it(void **state)
+{
+    char name[64];
+
+    (void)state;
+    nxt_mkdir("d");
+    nxt_sample("d/good.so");
+    assert_int_equal(symlink(nxt_dir, nxt_path("d/back")), 0); /* absolute */
+    loaded(nxt_path("d/back/d/back/d/./good.so"), NX_PLUGIN_DRIVER);
+    loaded(nxt_path("d/../d/good.so"), NX_PLUGIN_DRIVER);
+    refused(nxt_path("d/good.so/"), -ENOTDIR, "Not a directory");
+    refused(nxt_path("d/good.so/.."), -ENOTDIR, "Not a directory");
+    refused("/", -EACCES, "it is a directory");
+    refused("/..", -EACCES, "it is a directory");
+    refused(nxt_path("d/.."), -EACCES, "it is a directory");
+    assert_int_equal(symlink("good.so", nxt_path("d/link0")), 0);
+    for (int i = 1; i < 50; i++) {
+        char target[64];
+
+        snprintf(target, sizeof(target), "link%d", i - 1);
+        snprintf(name, sizeof(name), "d/link%d", i);
+        assert_int_equal(symlink(target, nxt_path(name)), 0);
+    }
+    rename(nxt_path("d/link30"), nxt_path("d/better.so")); /* 31 links are well */
+    loaded(nxt_path("d/better.so"), NX_PLUGIN_DRIVER);
+    refused(nxt_path("d/link49"), -ENOENT, "no such file");
+    assert_int_equal(symlink("better.so", nxt_path("d/link30")), 0);
+    refused(nxt_path("d/link49"), -ELOOP, "symbolic links");
+}
+
+static void unreadable_file_is_refused_with_the_right_that_lacks(void **state)
+{
+    const char *path;
+
+    (void)state;
+    if (geteuid() != 0) {
+        print_message("only root can become a user without rights\n");
+        skip();
+    }
+    path = nxt_sample("good.so");
+    assert_int_equal(chmod(path, 0600), 0);
+    assert_int_equal(seteuid(somebody), 0);
+    refused(path, -EACCES, "realpath(3): Permission denied: this user needs the right to search its directories");
+    assert_int_equal(seteuid(0), 0);
+    assert_int_equal(chmod(nxt_dir, 0755), 0);
+    assert_int_equal(seteuid(somebody), 0);
+    refused(path, -EACCES, "open(2): Permission denied: this user needs the right");
+    assert_int_equal(seteuid(0), 0);
+}
+
 static void owned_by_somebody_else_is_trusted_only_with_the_program(void **state)
 {
     const char *path;
@@ -307,6 +386,39 @@ static void damaged_file_never_leads_looking_astray(void **state)
     free(copy);
 }
 
+static void file_for_another_machine_is_refused_with_both_named(void **state)
+{
+    size_t size = 0;
+    const char *bytes = nxt_samples_bytes(&size);
+    char *copy = malloc(size);
+    ElfW(Ehdr) *header = (void *)copy;
+    const bool on_arm = ((const ElfW(Ehdr) *)(const void *)bytes)->e_machine == EM_AARCH64;
+
+    (void)state;
+    memcpy(copy, bytes, size);
+    header->e_machine = on_arm ? EM_X86_64 : EM_AARCH64;
+    assert_int_equal(nxt_write(nxt_path("good.so"), copy, size), 0);
+    refused(nxt_path("good.so"), -ENOEXEC,
+            on_arm ? "built for x86-64 (ELF machine 62)" : "built for aarch64 (ELF machine 183)");
+    header->e_machine = EM_VAX;
+    assert_int_equal(nxt_write(nxt_path("good.so"), copy, size), 0);
+    refused(nxt_path("good.so"), -ENOEXEC, "built for another machine (ELF machine 75)");
+    memcpy(copy, bytes, size);
+    header->e_ident[EI_CLASS] = ELFCLASS32;
+    assert_int_equal(nxt_write(nxt_path("good.so"), copy, size), 0);
+    refused(nxt_path("good.so"), -ENOEXEC, "rebuild it for this machine");
+    memcpy(copy, bytes, size);
+    header->e_ident[EI_DATA] = ELFDATA2MSB;
+    header->e_machine = __builtin_bswap16(EM_S390);
+    assert_int_equal(nxt_write(nxt_path("good.so"), copy, size), 0);
+    refused(nxt_path("good.so"), -ENOEXEC, "built for s390 (ELF machine 22)");
+    memcpy(copy, bytes, size);
+    header->e_type = ET_REL;
+    assert_int_equal(nxt_write(nxt_path("good.so"), copy, size), 0);
+    refused(nxt_path("good.so"), -ENOEXEC, "but no shared object");
+    free(copy);
+}
+
 static void dynamic_linker_is_quoted_when_it_refuses(void **state)
 {
     size_t size = 0;
@@ -315,10 +427,11 @@ static void dynamic_linker_is_quoted_when_it_refuses(void **state)
 
     (void)state;
     memcpy(copy, bytes, size);
-    ((ElfW(Ehdr) *)(void *)copy)->e_machine = EM_VAX;
+    copy[EI_OSABI] = 77;
     assert_int_equal(nxt_write(nxt_path("good.so"), copy, size), 0);
     free(copy);
     refused(nxt_path("good.so"), -ENOEXEC, "dlopen(3): ");
+    refused(nxt_path("good.so"), -ENOEXEC, "install what it needs (ldd /tmp/nxt-plugin-");
 }
 
 static void running_out_of_descriptors_is_not_the_plugins_fault(void **state)
@@ -442,10 +555,14 @@ int main(void)
         CASE(what_is_no_regular_file_is_refused_without_opening_it),
         CASE(writable_by_others_is_not_trusted),
         CASE(link_is_judged_by_what_it_leads_to),
+        CASE(link_is_judged_by_where_it_lies_too),
+        CASE(path_is_walked_as_the_kernel_walks_it),
+        CASE(unreadable_file_is_refused_with_the_right_that_lacks),
         CASE(owned_by_somebody_else_is_trusted_only_with_the_program),
         CASE(writable_by_a_group_is_trusted_only_if_it_could_change_the_program),
         CASE(truncated_file_is_refused_at_every_length),
         CASE(damaged_file_never_leads_looking_astray),
+        CASE(file_for_another_machine_is_refused_with_both_named),
         CASE(dynamic_linker_is_quoted_when_it_refuses),
         CASE(running_out_of_descriptors_is_not_the_plugins_fault),
         CASE(directories_are_looked_in_in_order_and_by_kind),
