@@ -57,7 +57,7 @@ conform_programs = tests/conform/conform_accept tests/conform/conform_account te
 	tests/conform/conform_dump tests/conform/conform_fault tests/conform/conform_file \
 	tests/conform/conform_foreign tests/conform/conform_join tests/conform/conform_metrics \
 	tests/conform/conform_net tests/conform/conform_panic tests/conform/conform_pool \
-	tests/conform/conform_process tests/conform/conform_resolve tests/conform/conform_runtime \
+	tests/conform/conform_process tests/conform/conform_resolve tests/conform/conform_rights tests/conform/conform_runtime \
 	tests/conform/conform_sanity tests/conform/conform_sched tests/conform/conform_scope \
 	tests/conform/conform_select tests/conform/conform_serve tests/conform/conform_share \
 	tests/conform/conform_signal tests/conform/conform_stall tests/conform/conform_sync \
@@ -86,10 +86,10 @@ if HAVE_CMOCKA
 check_PROGRAMS += $(loop_programs) $(loop_services) $(cmocka_tests) $(conform_programs) tests/plugin/privileged
 endif
 tests_unit_test_iouring_SOURCES = tests/unit/test_iouring.c backends/iouring/driver.c backends/iouring/files.c backends/iouring/flight.c \
-	backends/iouring/inline.c backends/iouring/message.c backends/iouring/probe.c backends/iouring/slots.c
+	backends/iouring/identity.c backends/iouring/inline.c backends/iouring/message.c backends/iouring/probe.c backends/iouring/slots.c
 tests_unit_test_iouring_LDADD = $(URING_LIBS) $(LDADD)
 tests_unit_test_iouring_ladder_SOURCES = tests/unit/test_iouring_ladder.c backends/iouring/driver.c backends/iouring/files.c \
-	backends/iouring/flight.c backends/iouring/inline.c backends/iouring/message.c backends/iouring/probe.c \
+	backends/iouring/flight.c backends/iouring/identity.c backends/iouring/inline.c backends/iouring/message.c backends/iouring/probe.c \
 	backends/iouring/ring.c backends/iouring/slots.c
 tests_unit_test_iouring_ladder_LDADD = $(URING_LIBS) $(LDADD)
 tests_unit_test_readiness_SOURCES = tests/unit/test_readiness.c backends/epoll/driver.c
@@ -126,7 +126,7 @@ tests_examples_pool_redis_LDADD = libnexus/libnexus.la
 tests_examples_pool_redis_LDFLAGS = $(AM_LDFLAGS) -no-install
 TESTS += $(script_tests) $(example_tests)
 if HAVE_CMOCKA
-TESTS += $(loop_cells) $(cmocka_tests) $(conform_cells) tests/conform/epoll-iouring_files.cell
+TESTS += $(loop_cells) $(cmocka_tests) $(conform_cells) tests/conform/epoll-iouring_files.cell tests/conform/iouring_sqpoll-local.cell
 endif
 EXTRA_DIST += $(loop_cells) $(example_tests) tests/bench/growth.py tests/bench/growth.sh tests/bench/report.py tests/bench/report.sh tests/examples/lib.sh \
 	tests/build/app.c tests/build/bench.sh tests/build/cells.sh \
@@ -134,7 +134,7 @@ EXTRA_DIST += $(loop_cells) $(example_tests) tests/bench/growth.py tests/bench/g
 	tests/build/headers.sh tests/build/install.sh tests/build/man.sh tests/build/plugins.sh \
 	tests/build/symbols.sh tests/conform_kit/break.sh tests/conform_kit/drivers.sh tests/conform_kit/lib.sh \
 	tests/conform_kit/list.sh tests/conform_kit/schedulers.sh tests/conform_kit/usage.sh tests/load/open_loop.sh tests/conform/cell.sh tests/conform/enosys.sh \
-	tests/conform/epoll-iouring_files.cell tests/conform/epoll-local.cell \
+	tests/conform/epoll-iouring_files.cell tests/conform/epoll-local.cell tests/conform/iouring_sqpoll-local.cell \
 	tests/conform/epoll-work_stealing.cell tests/conform/iouring-local.cell \
 	tests/conform/iouring-work_stealing.cell tests/fuzz/fuzz_timer.c tests/model/model.c tests/model/run.sh \
 	tests/model/stdatomic.h tests/plugin/test_info.sh tests/plugin/test_privileged.sh tests/run.sh \

@@ -529,7 +529,8 @@ static const struct nx_driver_ops iouring_ops = {
 static const struct nx_param iouring_params[] = {
     {"entries", NX_PARAM_UINT, 0, "256", "submission queue entries of each worker's ring"},
     {"cq_entries", NX_PARAM_UINT, 0, "4096", "completion queue entries of each worker's ring"},
-    {"sqpoll", NX_PARAM_BOOL, 0, "0", "1: a kernel thread per ring submits; it keeps the credentials of the start"},
+    {"sqpoll", NX_PARAM_BOOL, 0, "0",
+     "1: a kernel thread per ring submits; ops that need rights cost two system calls more"},
     {"rung", NX_PARAM_STRING, 0, "auto", "defer (Linux 6.1), coop (5.19), plain (5.7) or auto, the best there is"},
     {0},
 };

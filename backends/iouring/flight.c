@@ -27,6 +27,7 @@
 #include "../readiness/fds.h"
 #include "ctx.h"
 #include "files.h"
+#include "identity.h"
 #include "inline.h"
 #include "message.h"
 #include "uapi.h"
@@ -163,10 +164,12 @@ static void fill_stage(struct nx_ctx *ctx, const struct nxi_slot *slot, struct i
 {
     uint16_t code = slot->op->code;
     bool in = code == NX_OP_READ || code == NX_OP_ACCEPT || code == NX_OP_RECVMSG;
-    if (slot->stage == STAGE_OP)
+    if (slot->stage == STAGE_OP) {
         fill_op(ctx, slot, sqe);
-    else
+        sqe->personality = nxi_uring_identity(slot->op);
+    } else {
         io_uring_prep_poll_add(sqe, slot->fd, in ? POLLIN : POLLOUT);
+    }
     sqe->user_data = slot->token;
 }
 
@@ -266,6 +269,19 @@ static int prepare(struct nx_ctx *ctx, struct nxi_slot *slot, struct nx_fd_slot 
     return len < 0 ? len : 0;
 }
 
+/* All that was got for an op that can't begin. Returns error. */
+static int give_back(struct nx_ctx *ctx, struct nxi_slot *slot, int error)
+{
+    struct nx_op *op = slot->op;
+    if (nxi_uring_is_message(op))
+        nxi_uring_message_end(ctx, op, error);
+    if (nxi_uring_is_file(op))
+        nxi_uring_file_end(ctx, op, error);
+    nxi_uring_identity_give(ctx, op);
+    nxi_slots_give(&ctx->slots, slot);
+    return error;
+}
+
 static int queue_op(struct nx_ctx *ctx, struct nx_op *op, struct nx_fd_slot *handle, struct nx_completion *ret_inline)
 {
     struct nxi_slot *slot = nxi_slots_take(&ctx->slots);
@@ -283,15 +299,14 @@ static int queue_op(struct nx_ctx *ctx, struct nx_op *op, struct nx_fd_slot *han
         nxi_slots_give(&ctx->slots, slot);
         return complete_inline(op, r, ret_inline);
     }
-    struct io_uring_sqe *sqe = take_sqe(ctx);
-    if (!sqe) {
-        if (nxi_uring_is_message(op))
-            nxi_uring_message_end(ctx, op, -EAGAIN);
-        if (nxi_uring_is_file(op))
-            nxi_uring_file_end(ctx, op, -EAGAIN);
-        nxi_slots_give(&ctx->slots, slot);
-        return -EAGAIN;
+    if (__builtin_expect(nxi_uring_identity_counts(ctx, op, handle), 0)) {
+        r = nxi_uring_identity_take(ctx, op);
+        if (r < 0)
+            return give_back(ctx, slot, r), complete_inline(op, r, ret_inline);
     }
+    struct io_uring_sqe *sqe = take_sqe(ctx);
+    if (!sqe)
+        return give_back(ctx, slot, -EAGAIN);
     op->driver[0] = slot->token;
     fill_stage(ctx, slot, sqe);
     return 0;
@@ -361,6 +376,8 @@ int nxi_uring_submit(struct nx_ctx *ctx, struct nx_op *op, struct nx_completion 
     const struct nx_fd_slot *handle = fds_get(ctx->fds, op->handle);
     if (!handle || (handle->flags & (NX_FD_SOCKET | NX_FD_FOREIGN)) != NX_FD_SOCKET)
         return submit_any(ctx, op, ret_inline);
+    if (__builtin_expect(nxi_uring_is_polled(&ctx->uring), 0)) /* rights may count: identity.c */
+        return submit_any(ctx, op, ret_inline);
     struct io_uring_sqe *sqe = nxi_uring_sqe(&ctx->uring);
     if (__builtin_expect(!sqe, 0))
         return submit_any(ctx, op, ret_inline);
@@ -409,6 +426,8 @@ static uint32_t finish(struct nx_ctx *ctx, struct nxi_slot *slot, int64_t result
         nxi_uring_message_end(ctx, slot->op, result);
     if (nxi_uring_is_file(slot->op))
         result = nxi_uring_file_end(ctx, slot->op, result);
+    if (!(flags & NX_COMPLETION_MORE))
+        nxi_uring_identity_give(ctx, slot->op);
     out->op = slot->op;
     out->result = result;
     out->data = NULL;

@@ -43,6 +43,12 @@ uint32_t nxi_inline_kind(struct nx_fd_slot *handle)
     if (kind & NXI_KIND_KNOWN)
         return kind;
     kind = NXI_KIND_KNOWN;
+    if (handle->flags & NX_FD_SOCKET) {
+        int domain = AF_UNSPEC;
+        socklen_t len = sizeof(domain);
+        getsockopt(handle->fd, SOL_SOCKET, SO_DOMAIN, &domain, &len);
+        kind |= domain == AF_INET || domain == AF_INET6 ? NXI_KIND_INTERNET : 0;
+    }
     if (!(handle->flags & NX_FD_SOCKET) && fstat(handle->fd, &stat) == 0)
         kind |= S_ISFIFO(stat.st_mode) ? NXI_KIND_FIFO : S_ISREG(stat.st_mode) ? NXI_KIND_REGULAR : 0;
     return kind | (uint32_t)atomic_fetch_or_explicit((_Atomic uintptr_t *)&handle->user[0], kind, memory_order_relaxed);

@@ -9,7 +9,8 @@
 #define NXI_KIND_KNOWN 1u
 #define NXI_KIND_FIFO 2u
 #define NXI_KIND_REGULAR 4u
-#define NXI_KIND_NONBLOCK 8u /* O_NONBLOCK was set by us */
+#define NXI_KIND_NONBLOCK 8u  /* O_NONBLOCK was set by us */
+#define NXI_KIND_INTERNET 16u /* a socket of IPv4 or IPv6 */
 
 /* Affinity is FREE: contexts may find out the same thing at once. All write the same bits. */
 static inline uint32_t nxi_kind_load(struct nx_fd_slot *handle)
