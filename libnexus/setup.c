@@ -9,6 +9,7 @@
 #include "dump.h"
 #include "env.h"
 #include "overflow.h"
+#include "spec.h"
 #include "stack.h"
 #include <nexus/runtime.h>
 #include <stdarg.h>
@@ -57,7 +58,7 @@ static int read_workers(struct nx_runtime *runtime, const nx_runtime_options *op
     if (text && strcmp(text, "auto") == 0)
         count = 0;
     else if (text && (parse_number(text, NXI_WORKERS_MAX, &count) < 0 || count == 0)) {
-        say(error, size, "NEXUS_WORKERS=%.32s: a number from 1 to %u, or auto", text, NXI_WORKERS_MAX);
+        say(error, size, "NEXUS_WORKERS=%.32s: a number from 1 to %u, or auto", nxi_quote(text).text, NXI_WORKERS_MAX);
         return -EINVAL;
     }
     if (count > NXI_WORKERS_MAX) {
@@ -73,9 +74,10 @@ static int read_workers(struct nx_runtime *runtime, const nx_runtime_options *op
     uint32_t missing;
     runtime->setup->cpu_count = nxi_cpus_parse(cpus, runtime->setup->cpus, NXI_WORKERS_MAX, &missing);
     if (runtime->setup->cpu_count == -ENODEV)
-        say(error, size, "%s=%.64s: there is no cpu %u, or this process may not use it", name, cpus, missing);
+        say(error, size, "%s=%.64s: there is no cpu %u, or this process may not use it", name, nxi_quote(cpus).text,
+            missing);
     else if (runtime->setup->cpu_count < 0)
-        say(error, size, "%s=%.64s: \"auto\", \"none\", or a list such as 0-3,6", name, cpus);
+        say(error, size, "%s=%.64s: \"auto\", \"none\", or a list such as 0-3,6", name, nxi_quote(cpus).text);
     return runtime->setup->cpu_count < 0 ? -EINVAL : 0;
 }
 
@@ -109,7 +111,8 @@ static int read_rest(struct nx_runtime *runtime, const nx_runtime_options *optio
     runtime->spin_ns = -1;
     if (env->spin && strcmp(env->spin, "auto") != 0) {
         if (parse_number(env->spin, SPIN_MAX_US, &spin) < 0) {
-            say(error, size, "NEXUS_SPIN=%.32s: microseconds from 0 (off) to %d, or auto", env->spin, SPIN_MAX_US);
+            say(error, size, "NEXUS_SPIN=%.32s: microseconds from 0 (off) to %d, or auto", nxi_quote(env->spin).text,
+                SPIN_MAX_US);
             return -EINVAL;
         }
         runtime->spin_ns = (int64_t)spin * 1000;
@@ -131,12 +134,13 @@ static int read_diagnosis(struct nx_runtime *runtime, const struct nxi_env *env,
 {
     unsigned long stall_ms = 0;
     if (env->stall_ms && parse_number(env->stall_ms, STALL_MAX_MS, &stall_ms) < 0) {
-        say(error, size, "NEXUS_STALL_MS=%.32s: milliseconds from 1 to %d, or 0 (off)", env->stall_ms, STALL_MAX_MS);
+        say(error, size, "NEXUS_STALL_MS=%.32s: milliseconds from 1 to %d, or 0 (off)", nxi_quote(env->stall_ms).text,
+            STALL_MAX_MS);
         return -EINVAL;
     }
     runtime->setup->stall_ns = (int64_t)stall_ms * 1000000;
     if (env->dump && strcmp(env->dump, "sigquit") != 0) {
-        say(error, size, "NEXUS_DUMP=%.32s: sigquit, or nothing", env->dump);
+        say(error, size, "NEXUS_DUMP=%.32s: sigquit, or nothing", nxi_quote(env->dump).text);
         return -EINVAL;
     }
     if (env->dump)
@@ -152,7 +156,7 @@ static int read_log(struct nx_runtime *runtime, const nx_runtime_options *option
     runtime->log_level = env->log ? nxi_log_level(env->log) : NX_LOG_WARN;
     if (runtime->log_level >= 0)
         return 0;
-    say(error, size, "NEXUS_LOG=%.32s: one of error, warn, info, debug", env->log);
+    say(error, size, "NEXUS_LOG=%.32s: one of error, warn, info, debug", nxi_quote(env->log).text);
     return -EINVAL;
 }
 

@@ -45,7 +45,7 @@ check_PROGRAMS += bench/micro/switch
 endif
 if SHARED
 cmocka_tests += tests/unit/test_loader tests/unit/test_select
-script_tests += tests/plugin/test_info.sh tests/conform_kit/drivers.sh tests/conform_kit/schedulers.sh \
+script_tests += tests/plugin/test_hostile.sh tests/plugin/test_info.sh tests/conform_kit/drivers.sh tests/conform_kit/schedulers.sh \
 	tests/conform_kit/usage.sh
 endif
 # What holds on every driver and scheduler; a .cell names a pair.
@@ -137,7 +137,7 @@ EXTRA_DIST += $(loop_cells) $(example_tests) tests/bench/growth.py tests/bench/g
 	tests/conform/epoll-iouring_files.cell tests/conform/epoll-local.cell tests/conform/iouring_sqpoll-local.cell \
 	tests/conform/epoll-work_stealing.cell tests/conform/iouring-local.cell \
 	tests/conform/iouring-work_stealing.cell tests/fuzz/fuzz_timer.c tests/model/model.c tests/model/run.sh \
-	tests/model/stdatomic.h tests/plugin/test_info.sh tests/plugin/test_privileged.sh tests/run.sh \
+	tests/model/stdatomic.h tests/plugin/test_hostile.sh tests/plugin/test_info.sh tests/plugin/test_privileged.sh tests/run.sh \
 	tests/spin/deque.pml tests/spin/home.pml tests/spin/lock.pml tests/spin/memory.pml tests/spin/mutex.pml \
 	tests/spin/park.pml tests/spin/run.sh \
 	tests/loop/no_socket_calls.sh
