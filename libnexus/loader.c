@@ -96,7 +96,7 @@ static int check_numbers(const struct nxi_peek *peek, uint32_t kind, const struc
     if (peek->magic != NX_PLUGIN_MAGIC)
         return refuse(sentence, ENOEXEC, "its magic is 0x%08x, and a plugin's is 0x%08x: set it to NX_PLUGIN_MAGIC",
                       peek->magic, NX_PLUGIN_MAGIC);
-    if (peek->abi_major != NX_ABI_MAJOR || peek->abi_minor > NX_ABI_MINOR)
+    if (newer || peek->abi_major != NX_ABI_MAJOR || peek->abi_minor < NXI_ABI_MINOR_OLDEST)
         return refuse(sentence, ENOEXEC, "it was built for plugin ABI %u.%u, and this libnexus has %u.%u: %s",
                       peek->abi_major, peek->abi_minor, NX_ABI_MAJOR, NX_ABI_MINOR,
                       newer ? "it needs a newer libnexus" : "rebuild the plugin");

@@ -16,6 +16,9 @@
 
 #define NXI_SYMBOL_MAX 96
 
+/* The oldest minor whose plugins still load (abi/frozen/ has some); raised by who breaks the ABI, which ends with 1.0. */
+#define NXI_ABI_MINOR_OLDEST 1
+
 /* "driver" and so on, for sentences that speak to plugin authors. */
 const char *nxi_kind_name(uint32_t kind);
 

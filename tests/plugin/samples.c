@@ -132,6 +132,7 @@ DRIVER(fair) = {GOOD(fair), .kind = NX_PLUGIN_SCHEDULER, .ops = &fair_ops};
 /* ---- structs nobody can use ---- */
 
 DRIVER(wrong_magic) = {GOOD(wrong_magic), .magic = 0x12345678};
+DRIVER(ancient) = {GOOD(ancient), .abi_minor = 0};
 DRIVER(newer_minor) = {GOOD(newer_minor), .abi_minor = NX_ABI_MINOR + 1};
 DRIVER(other_major) = {GOOD(other_major), .abi_major = NX_ABI_MAJOR + 1};
 DRIVER(short_struct) = {GOOD(short_struct), .size = 24};

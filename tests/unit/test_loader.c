@@ -117,6 +117,7 @@ static void bad_structs_are_refused_with_a_sentence(void **state)
     (void)state;
     refused(nxt_sample("wrong_magic.so"), -ENOEXEC, "magic is 0x12345678");
     refused(nxt_sample("newer_minor.so"), -ENOEXEC, "plugin ABI 0.3, and this libnexus has 0.2: it needs a newer");
+    refused(nxt_sample("ancient.so"), -ENOEXEC, "plugin ABI 0.0, and this libnexus has 0.2: rebuild the plugin");
     refused(nxt_sample("other_major.so"), -ENOEXEC, "plugin ABI 1.2, and this libnexus has 0.2");
     refused(nxt_sample("short_struct.so"), -ENOEXEC, "struct nx_plugin says 24 bytes");
     refused(nxt_sample("long_struct.so"), -ENOEXEC, "struct nx_plugin says 4096 bytes");
