@@ -24,7 +24,7 @@ CELL_LOG_COMPILER = $(SH_LOG_COMPILER) $(srcdir)/tests/conform/cell.sh
 LDADD = tests/lib/libnxt.la libnexus/libnexus-core.la backends/libreadiness.la $(CMOCKA_LIBS) -lm
 check_LTLIBRARIES += tests/lib/libnxt.la
 tests_lib_libnxt_la_SOURCES = tests/lib/audit.c tests/lib/child.c tests/lib/expect.c tests/lib/help.c \
-	tests/lib/net.c tests/lib/nxt.h tests/lib/nxt_chan.h tests/lib/nxt_net.h tests/lib/peer.c tests/lib/runner.c \
+	tests/lib/net.c tests/lib/nxt.h tests/lib/nxt_chan.h tests/lib/nxt_net.h tests/lib/peer.c tests/lib/probe.c tests/lib/runner.c \
 	tests/lib/users.c tests/lib/watchdog.c
 
 script_tests = tests/conform_kit/list.sh tests/bench/growth.sh tests/bench/report.sh tests/build/cells.sh tests/build/format.sh \
@@ -44,7 +44,7 @@ script_tests += tests/build/bench.sh
 check_PROGRAMS += bench/micro/switch
 endif
 if SHARED
-cmocka_tests += tests/unit/test_loader tests/unit/test_select
+cmocka_tests += tests/unit/test_loader tests/unit/test_proofs tests/unit/test_select
 script_tests += tests/plugin/test_hostile.sh tests/plugin/test_info.sh tests/conform_kit/drivers.sh tests/conform_kit/schedulers.sh \
 	tests/conform_kit/usage.sh
 endif

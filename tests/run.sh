@@ -3,6 +3,7 @@
 # starts a new plan per group, writes a skip as "not ok", and in a program that clears its environment doesn't write TAP at
 # all); turns the exit status of a test that doesn't write TAP into one case (77: skipped, its last line says why); and ends
 # one that hangs after NXT_TIMEOUT seconds. A line "#nxt-skip NAME" stands for a skipped case; the line before says why.
+[ $# -gt 1 ] || set -- ${NXT_EMULATOR:-} "$@" # a program, perhaps of another machine
 for name; do :; done
 name=${name##*/}
 {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # tests/conform/cell.sh FILE.cell [PROGRAM...]: the conformance programs (or those named, here or in the file) under the
 # environment that the file sets: a driver and a scheduler, perhaps another driver for files. A program that ends with
-# 77 can't run in this cell: one skipped case, with its reason.
+# 77 can't run in this cell: one skipped case, with its reason. NXT_EMULATOR: what runs programs of another machine.
 set -u
 set -a
 . "$1"
@@ -13,7 +13,7 @@ worst=0
 for program; do
     echo "# $program: NEXUS_BACKEND=$NEXUS_BACKEND${NEXUS_BACKEND_FILE:+ NEXUS_BACKEND_FILE=$NEXUS_BACKEND_FILE}" \
         "NEXUS_SCHED=$NEXUS_SCHED"
-    "$NXT_BUILD/$program"
+    ${NXT_EMULATOR:-} "$NXT_BUILD/$program"
     status=$?
     case $status in
     0) ;;

@@ -132,6 +132,10 @@ static void expect_ok(const struct nxt_output *output)
 NXT_TEST(channels_and_locks_do_without_membarrier)
 {
     static struct nxt_output output;
+    if (!nxt_can_deny()) {
+        nxt_skip("no seccomp filters here");
+        return;
+    }
     nxt_run_child(never_may_call_membarrier, NULL, &output);
     expect_ok(&output);
 }
@@ -139,6 +143,10 @@ NXT_TEST(channels_and_locks_do_without_membarrier)
 NXT_TEST(a_filter_that_comes_later_and_forbids_membarrier_loses_no_message)
 {
     static struct nxt_output output;
+    if (!nxt_can_deny()) {
+        nxt_skip("no seccomp filters here");
+        return;
+    }
     nxt_run_child(no_longer_may_call_membarrier, NULL, &output);
     expect_ok(&output);
 }

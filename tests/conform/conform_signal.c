@@ -91,8 +91,13 @@ NXT_TASK_TEST(a_set_of_several_signals_tells_which_it_was, .workers = 2)
     sigset_t set;
     int signo;
     sigemptyset(&set);
-    for (size_t i = 0; i < NXT_COUNT(signals); i++)
+    for (size_t i = 0; i < NXT_COUNT(signals); i++) {
         sigaddset(&set, signals[i]);
+        if (!nxt_can_send(signals[i])) {
+            nxt_skip("the signal %d can't be sent here", signals[i]);
+            return;
+        }
+    }
     while (nx_signal_wait(&set, &signo, NX_POLL) == 0)
         ;
     for (size_t i = 0; i < NXT_COUNT(signals); i++) {
@@ -278,7 +283,7 @@ NXT_TASK_TEST(workers_block_the_signals_of_the_process, .workers = 1)
     sigset_t mask;
     nxt_expect_eq(pthread_sigmask(SIG_BLOCK, NULL, &mask), 0);
     for (size_t i = 0; i < NXT_COUNT(blocked); i++)
-        if (sigismember(&mask, blocked[i]) != 1)
+        if (sigismember(&mask, blocked[i]) != 1 && nxt_can_send(blocked[i]))
             nxt_fail(__FILE__, __LINE__, "signal %d (%s) is not blocked", blocked[i], strsignal(blocked[i]));
     for (size_t i = 0; i < NXT_COUNT(open); i++)
         if (sigismember(&mask, open[i]) != 0)

@@ -505,6 +505,10 @@ static void expect_heard(nx_udp *udp, const nx_addr *own, bool heard)
 static void use_group(const char *bound, const char *group_text, const char *own_text)
 {
     const uint32_t lo = if_nametoindex("lo");
+    if (!nxt_can_multicast()) {
+        nxt_skip("no IP_MULTICAST_IF here");
+        return;
+    }
     nx_addr addr, own, sender_addr, group;
     nx_udp_options options = {.size = sizeof(options), .multicast_scope = lo, .ttl = 1};
     nx_udp *udp = udp_on(bound, NULL, &addr), *sender = udp_on(bound, &options, &sender_addr);

@@ -6,6 +6,7 @@
  */
 #include "nxt.h"
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -120,9 +121,15 @@ static void read_both(struct reader *readers)
 static int spawn(const char *const *args, char **environment, const int *out, const int *err, pid_t *ret_pid)
 {
     static char self[] = "/proc/self/exe";
+    char *emulator = getenv("NXT_EMULATOR"), guest[PATH_MAX] = "";
     char *arguments[8] = {self};
-    for (size_t i = 0; i < NXT_COUNT(arguments) - 2 && args[i]; i++)
-        arguments[i + 1] = (char *)args[i];
+    size_t count = 1;
+    if (emulator && *emulator && readlink(self, guest, sizeof(guest) - 1) > 0) { /* this machine can't run it itself */
+        arguments[0] = emulator;
+        arguments[count++] = guest;
+    }
+    for (size_t i = 0; count < NXT_COUNT(arguments) - 1 && args[i]; i++)
+        arguments[count++] = (char *)args[i];
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none;
@@ -134,7 +141,7 @@ static int spawn(const char *const *args, char **environment, const int *out, co
     posix_spawnattr_init(&attributes);
     posix_spawnattr_setsigmask(&attributes, &none); /* a task's thread blocks them */
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-    int error = posix_spawn(ret_pid, self, &actions, &attributes, arguments, environment);
+    int error = posix_spawn(ret_pid, arguments[0], &actions, &attributes, arguments, environment);
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     return -error;

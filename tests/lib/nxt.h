@@ -247,6 +247,16 @@ void nxt_audit_end(const struct nxt_audit *audit);
 /* Records live tasks and ids that nobody has joined or detached. */
 void nxt_audit_tasks(nx_runtime *runtime);
 
+/* ---- what this system can do (probe.c): found out by doing it. For skipping ---- */
+
+/* This program is run by another one, an emulator: /proc/self/exe is that. */
+bool nxt_is_emulated(void);
+bool nxt_can_deny(void);      /* seccomp filters */
+bool nxt_can_send(int signo); /* kill(2) of this process; the signal is ignored meanwhile */
+bool nxt_can_vfork(void);     /* a child's failed exec is seen by its parent: posix_spawn(3) relies on it */
+bool nxt_can_read_nowait(const char *path); /* RWF_NOWAIT on that file, which is in the page cache */
+bool nxt_can_multicast(void);               /* by an interface of one's choice */
+
 /* ---- between the library's files ---- */
 
 bool nxt_case_is_hidden(void);

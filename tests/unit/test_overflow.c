@@ -307,11 +307,21 @@ static void overflow_left_alone(void)
     run_fiber(overflow);
 }
 
+static void die_of_it(void)
+{
+    raise(SIGSEGV);
+}
+
 static void left_alone_the_disposition_stays(void **state)
 {
     struct end end;
 
     (void)state;
+    run_child(die_of_it, &end);
+    if (end.text[0]) {
+        print_message("skipped: whoever runs this program has something to say itself: %s\n", end.text);
+        skip();
+    }
     run_child(overflow_left_alone, &end);
     assert_true(WIFSIGNALED(end.status));
     assert_int_equal(WTERMSIG(end.status), SIGSEGV);

@@ -640,6 +640,7 @@ static void out_of_address_space_is_null_and_not_the_end(void **state)
     struct rlimit limit, none;
     struct nxi_stack *stacks[64];
     int count = 0;
+    void *probe;
 
     (void)state;
     if (RUNNING_ON_VALGRIND) {
@@ -649,9 +650,18 @@ static void out_of_address_space_is_null_and_not_the_end(void **state)
     assert_int_equal(getrlimit(RLIMIT_AS, &limit), 0);
     none = (struct rlimit){(rlim_t)1 << 20, limit.rlim_max};
     assert_int_equal(setrlimit(RLIMIT_AS, &none), 0);
+    /* Of this process, or of an emulator around it, which has room already? */
+    probe = mmap(NULL, (size_t)8 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     while (count < 64 && (stacks[count] = nxi_stack_get(&cache, NXI_STACK_SIZE_MAX)) != NULL)
         count++;
     assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
+    if (probe != MAP_FAILED) {
+        munmap(probe, (size_t)8 << 20);
+        while (count > 0)
+            give_back(&cache, stacks[--count]);
+        print_message("skipped: RLIMIT_AS limits nothing here\n");
+        skip();
+    }
     assert_true(count < 64);
     while (count > 0)
         give_back(&cache, stacks[--count]);
