@@ -65,6 +65,10 @@ static int broken_open(const struct nx_host *given_host, const struct nx_config 
     int r;
 
     host = given_host;
+    if (getenv("NXT_BROKEN_SAYS")) {
+        puts(getenv("NXT_BROKEN_SAYS"));
+        fflush(stdout);
+    }
     if (rule == 4 || rule == 38)
         scrap = host->alloc(64, 0);
     if (rule == 4 && !scrap) {

@@ -286,6 +286,20 @@ static const char *domain_name(uint32_t domains)
                                        : "NX_DOMAIN_FOREIGN";
 }
 
+/* --only is about this kind of plugin: nobody takes a run of nothing for one that holds. */
+static bool applies(const struct subject *subject, const struct options *options)
+{
+    const char *kind = subject->driver ? "NXD" : "NXS";
+
+    for (uint32_t i = 0; i < options->only_count; i++)
+        if (strncasecmp(options->only[i], kind, 3) != 0) {
+            fprintf(stderr, "nexus conform: %s is a requirement of %s; %s is none\n", options->only[i],
+                    subject->driver ? "schedulers" : "drivers", subject->plugin->name);
+            return false;
+        }
+    return true;
+}
+
 /* Decided without a child: the driver doesn't say that it has the domain, or nobody asked about it. */
 static bool out_of_profile(const struct requirement *requirement, const struct subject *subject,
                            struct report *ret_report)
@@ -358,6 +372,8 @@ static int conform_subject(struct subject *subject, const struct options *option
 {
     struct totals totals = {0};
 
+    if (!applies(subject, options))
+        return NEXUS_USAGE;
     if (subject->sched && options->profile) {
         fputs("nexus conform: a scheduler has no profiles\n", stderr);
         return NEXUS_USAGE;

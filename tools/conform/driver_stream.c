@@ -63,14 +63,18 @@ void driver_bytes(const struct subject *subject)
 {
     static struct stream stream;
     struct rig *rig = rig_open(subject, 1);
-    nx_time until = real_now() + 5 * PATIENCE;
+    const nx_time enough = real_now() + 2 * PATIENCE; /* of one that moves a byte at a time it is less */
+    nx_time until = real_now() + PATIENCE;
+    uint64_t before = 0, volume = VOLUME;
 
     stream = (struct stream){.rig = rig, .pair = pair_open(rig), .random = subject->seed};
     doing("a stream of %u bytes", VOLUME);
-    while (stream.got < VOLUME) { /* ends: until comes */
-        if (!stream.write && stream.sent < VOLUME)
+    while (stream.got < volume || stream.write) { /* ends: until comes; a WRITE may tell after its bytes were read */
+        if (!stream.write && real_now() > enough)
+            volume = stream.sent;
+        if (!stream.write && stream.sent < volume)
             start_write(&stream);
-        if (!stream.read && next_random(&stream.random) % 2)
+        if (!stream.read && stream.got < volume && next_random(&stream.random) % 2)
             stream.read = fly(rig, 0, read_op(stream.pair.server, stream.in, 1 + next_random(&stream.random) % PIECE));
         if (!(stream.write && ended(stream.write)) && !(stream.read && ended(stream.read)))
             step(rig, stream.read ? rig_now(rig) + MS : NX_POLL);
@@ -78,6 +82,8 @@ void driver_bytes(const struct subject *subject)
             end_write(&stream);
         if (stream.read && ended(stream.read))
             end_read(&stream);
+        until = stream.got > before ? real_now() + PATIENCE : until;
+        before = stream.got;
         CHECK(real_now() < until, "a stream stands still after %llu of %u bytes", (unsigned long long)stream.got,
               VOLUME);
     }

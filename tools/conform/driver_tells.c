@@ -19,8 +19,8 @@ static void need_codes(struct rig *rig, uint32_t domain, const char *name, const
 
 void driver_capability(const struct subject *subject)
 {
-    static const uint32_t network[] = {NX_OP_ACCEPT, NX_OP_CONNECT,  NX_OP_READ,
-                                       NX_OP_WRITE,  NX_OP_SHUTDOWN, NX_OP_CLOSE};
+    static const uint32_t network[] = {NX_OP_ACCEPT, NX_OP_CONNECT, NX_OP_READ,     NX_OP_WRITE,
+                                       NX_OP_WRITEV, NX_OP_POLL,    NX_OP_SHUTDOWN, NX_OP_CLOSE};
     static const uint32_t foreign[] = {NX_OP_POLL, NX_OP_CLOSE}, files[] = {NX_OP_CLOSE};
     struct rig *rig = rig_open(subject, 1);
 
@@ -38,7 +38,7 @@ void driver_capability(const struct subject *subject)
         CHECK(code < NX_OP_COUNT || capability.level == NX_CAP_NO, "capability claims code %u, which does not exist",
               code);
     }
-    need_codes(rig, NX_DOMAIN_NETWORK, "NX_DOMAIN_NETWORK", network, 6);
+    need_codes(rig, NX_DOMAIN_NETWORK, "NX_DOMAIN_NETWORK", network, sizeof(network) / sizeof(network[0]));
     need_codes(rig, NX_DOMAIN_FOREIGN, "NX_DOMAIN_FOREIGN", foreign, 2);
     need_codes(rig, NX_DOMAIN_FILES, "NX_DOMAIN_FILES", files, 1);
     rig_close(rig);
