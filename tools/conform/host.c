@@ -132,7 +132,6 @@ static void host_wake_worker(const struct nx_config *config, uint32_t worker)
         host_on_wake_worker(worker);
 }
 
-#if NX_ABI_MAJOR > 0 || NX_ABI_MINOR >= 2
 static void host_sleep(uint32_t *word, uint32_t value, nx_time until)
 {
     nxi_host.sleep(word, value, until);
@@ -142,7 +141,6 @@ static void host_rouse(uint32_t *word)
 {
     nxi_host.rouse(word);
 }
-#endif
 
 const struct nx_host conform_host = {
     .size = sizeof(struct nx_host),
@@ -154,10 +152,8 @@ const struct nx_host conform_host = {
     .param = nxi_config_param,
     .defer_blocking = host_defer_blocking,
     .wake_worker = host_wake_worker,
-#if NX_ABI_MAJOR > 0 || NX_ABI_MINOR >= 2
     .sleep = host_sleep,
     .rouse = host_rouse,
-#endif
 };
 
 /* ---- of the system ---- */
