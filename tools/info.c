@@ -4,10 +4,12 @@
  * those it considers.
  */
 #define _GNU_SOURCE
+#include "caps.h"
 #include "config.h"
 #include "core.h"
 #include "env.h"
 #include "find.h"
+#include "json.h"
 #include "loader.h"
 #include "nexus.h"
 #include "select.h"
@@ -38,51 +40,6 @@ struct info {
     struct nxi_found_list found[2];
     json_t *warnings;
 };
-
-static void *checked(void *memory)
-{
-    if (!memory) {
-        fputs("nexus: out of memory\n", stderr);
-        exit(NEXUS_FAILED);
-    }
-    return memory;
-}
-
-/* Paths and values may be any bytes, and JSON is UTF-8. */
-static json_t *text(const char *bytes)
-{
-    json_t *string = json_string(bytes);
-    char *copy;
-
-    if (string)
-        return string;
-    copy = checked(strdup(bytes));
-    for (char *c = copy; *c; c++)
-        if ((unsigned char)*c >= 0x80)
-            *c = '?';
-    string = checked(json_string(copy));
-    free(copy);
-    return string;
-}
-
-static void set(json_t *object, const char *key, json_t *value)
-{
-    if (json_object_set_new(object, key, checked(value)) < 0)
-        checked(NULL);
-}
-
-static void add(json_t *array, json_t *value)
-{
-    if (json_array_append_new(array, checked(value)) < 0)
-        checked(NULL);
-}
-
-static const char *get(const json_t *object, const char *key)
-{
-    const char *string = json_string_value(json_object_get(object, key));
-
-    return string ? string : "";
-}
 
 /* ---- what would be chosen ---- */
 
@@ -334,42 +291,6 @@ static void print_plugins(const json_t *plugins)
 
 /* ---- capabilities ---- */
 
-static const struct {
-    uint32_t flag;
-    const char *name;
-} flag_names[] = {
-    {NX_OP_NOWAIT, "nowait"},     {NX_OP_MULTISHOT, "multishot"}, {NX_OP_LOAN, "loan"},
-    {NX_OP_ZEROCOPY, "zerocopy"}, {NX_OP_INJECT, "inject"},       {NX_OP_LINK, "link"},
-};
-
-static const char *level_name(uint32_t level)
-{
-    return level == NX_CAP_NATIVE ? "native" : level == NX_CAP_INLINE ? "inline" : "no";
-}
-
-static json_t *capability_json(const struct nx_driver_ops *ops, struct nx_driver *driver, uint32_t code)
-{
-    struct nx_capability capability = {.size = sizeof(capability)};
-    json_t *object = checked(json_object()), *flags = checked(json_array()), *emulated = checked(json_array());
-    int r = NXI_HAS(ops, capability) ? ops->capability(driver, code, &capability) : -ENOTSUP;
-    char reason[sizeof(capability.reason) + 1];
-
-    snprintf(reason, sizeof(reason), "%.*s", (int)sizeof(capability.reason),
-             r < 0 ? "the backend doesn't say" : capability.reason);
-    set(object, "op", text(nx_op_name(code) ? nx_op_name(code) : "?"));
-    set(object, "level", text(r < 0 ? "unknown" : level_name(capability.level)));
-    for (size_t i = 0; i < sizeof(flag_names) / sizeof(flag_names[0]); i++)
-        if (r >= 0 && capability.flags & flag_names[i].flag)
-            add(flags, text(flag_names[i].name));
-    /* The one thing a program can see of all drivers alike: the core submits one accept after the other. */
-    if (r >= 0 && code == NX_OP_ACCEPT && capability.level != NX_CAP_NO && !(capability.flags & NX_OP_MULTISHOT))
-        add(emulated, text("multishot"));
-    set(object, "flags", flags);
-    set(object, "emulated", emulated);
-    set(object, "reason", text(reason));
-    return object;
-}
-
 /* The instance the capabilities are asked of has the parameters of the environment if that chooses this driver. */
 static json_t *driver_caps(const struct info *info, const struct nx_plugin *plugin, json_t *object)
 {
@@ -379,7 +300,6 @@ static json_t *driver_caps(const struct info *info, const struct nx_plugin *plug
     struct nx_driver *driver;
     struct nx_reason reason = {0};
     char sentence[1024];
-    json_t *list;
     int r;
 
     for (int i = 0; i < DECISIONS; i++)
@@ -392,10 +312,7 @@ static json_t *driver_caps(const struct info *info, const struct nx_plugin *plug
         nxi_reason_text(&reason, r, sentence, sizeof(sentence));
         set(object, "error", text(sentence));
     } else {
-        list = checked(json_array());
-        for (uint32_t code = 0; code < NX_OP_COUNT; code++)
-            add(list, capability_json(ops, driver, code));
-        set(object, "ops", list);
+        nexus_caps_gather(ops, driver, object);
         ops->close(driver);
     }
     nxi_config_free(own);
@@ -423,40 +340,6 @@ static json_t *caps_json(const struct info *info)
         add(array, object);
     }
     return array;
-}
-
-static void print_words(const json_t *words, const char *between)
-{
-    json_t *word;
-    size_t i;
-
-    json_array_foreach((json_t *)words, i, word) printf("%s%s", i ? between : "", json_string_value(word));
-}
-
-static void print_caps(const json_t *caps)
-{
-    json_t *driver, *op;
-    size_t i, k;
-
-    json_array_foreach((json_t *)caps, i, driver)
-    {
-        printf("%s%s%s\n", get(driver, "name"), *get(driver, "error") ? ": " : "", get(driver, "error"));
-        json_array_foreach(json_object_get(driver, "ops"), k, op)
-        {
-            const json_t *flags = json_object_get(op, "flags"), *emulated = json_object_get(op, "emulated");
-
-            printf("  %-9s %-7s", get(op, "op"), get(op, "level"));
-            if (json_array_size(flags) > 0) {
-                fputs(" with ", stdout);
-                print_words(flags, ", ");
-            }
-            if (json_array_size(emulated) > 0) {
-                fputs("; emulated by the core: ", stdout);
-                print_words(emulated, ", ");
-            }
-            printf("%s%s%s\n", *get(op, "reason") ? " (" : "", get(op, "reason"), *get(op, "reason") ? ")" : "");
-        }
-    }
 }
 
 /* ---- environment ---- */
@@ -538,7 +421,7 @@ static void print_all(const json_t *all, unsigned show)
     if (show & SHOW_WHY)
         print_why(json_object_get(all, "why"));
     if (show & SHOW_CAPS)
-        print_caps(json_object_get(all, "capabilities"));
+        nexus_caps_print(json_object_get(all, "capabilities"));
     if (show & SHOW_ENV)
         print_env(json_object_get(all, "environment"));
     fflush(stdout);

@@ -10,7 +10,8 @@ conform_sources = tools/conform/conform.c tools/conform/conform.h tools/conform/
 
 if BUILD_TOOLS
 bin_PROGRAMS += tools/nexus
-tools_nexus_SOURCES = tools/bench.c tools/info.c tools/nexus.c tools/nexus.h $(conform_sources)
+tools_nexus_SOURCES = tools/bench.c tools/caps.c tools/caps.h tools/info.c tools/json.h tools/nexus.c tools/nexus.h \
+	$(conform_sources)
 tools_nexus_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) -DNEXUS_LIBEXEC='"$(benchdir)"'
 tools_nexus_LDADD = libnexus/libnexus-core.la $(JANSSON_LIBS)
 endif

@@ -86,6 +86,56 @@ unset NEXUS_BAKCEND
 run 0 info --caps
 claim capabilities_name_the_backend_that_would_not_open '^better: ENOSYS' '^denied: sample_setup\(2\): EPERM'
 
+# What the backends of this build do, side by side, and why not.
+backends=$NXT_BUILD/backends/.libs
+if [ -z "${NXT_NEXUS:-}" ] && [ -e "$backends/epoll.so" ] && [ -e "$backends/loop.so" ]; then
+    mkdir "$folder/real"
+    chmod 755 "$folder/real"
+    cp "$backends/epoll.so" "$backends/loop.so" "$samples" "$folder/real"
+    mv "$folder/real/samples.so" "$folder/real/denied.so"
+    NEXUS_PLUGIN_PATH=$folder/real NEXUS_BACKEND=epoll NEXUS_SCHED=
+    run 1 info --caps
+    claim capabilities_are_a_table_of_operations_and_backends '^ +denied +epoll +loop$' \
+        '^read +- +native +native$' '^shutdown +- +inline +inline$' '^fsync +- +emulated +emulated$' \
+        '^membership +- +inline +no$' '^read, loan +- +emulated +native$' '^poll, edges +- +native +no$' \
+        '^foreign fds +- +native +no$'
+    claim what_is_not_native_has_its_reason_below '^denied: sample_setup\(2\): EPERM' \
+        '^  emulated open preadv .* mkdir: done on the blocking pool$' '^  no +membership: .*no groups$' \
+        '^  emulated read, loan: .*lends buffers of its own$' '^  no +foreign fds: .*NEXUS_BACKEND_FILE$'
+    if command -v python3 >/dev/null; then
+        run 1 info --caps --json
+        reasonless=$(printf '%s\n' "$out" | python3 -c '
+import json, sys
+for driver in json.load(sys.stdin)["capabilities"]:
+    items = driver.get("ops", []) + driver.get("features", [])
+    if not items and not driver["error"]:
+        print(driver["name"])
+    for item in items:
+        if item["does"] not in ("native", "inline") and not item["reason"]:
+            print(driver["name"], item)
+    if items and (len(items) < 26 or sum(item["does"] == "native" for item in items) < 9):
+        print(driver["name"], len(items))' 2>&1)
+        [ -z "$reasonless" ] || got="$got, and $reasonless"
+        claim capabilities_in_json_have_a_reason_each '"does": "emulated"' '"feature": "read, loan"'
+    fi
+    # A kernel without half of it, by a parameter.
+    if [ -e "$backends/iouring.so" ]; then
+        cp "$backends/iouring.so" "$folder/real"
+        NEXUS_BACKEND=iouring:rung=plain
+        run 1 info --caps
+        case $out in
+        *"
+iouring
+"*) claim capabilities_are_asked_of_the_instance '^accept, multishot .*emulated' '^mkdir .*emulated' \
+            '^  emulated accept, multishot: .*needs Linux 5\.19; the core submits' \
+            "^  emulated truncate rename unlink mkdir: this kernel's io_uring hasn't got it" ;;
+        *) echo "ok $((cases += 1)) - capabilities_are_asked_of_the_instance # SKIP no io_uring here" ;;
+        esac
+    fi
+    rm -r "$folder/real"
+    NEXUS_PLUGIN_PATH=$folder NEXUS_SCHED=fair
+fi
+
 NEXUS_BACKEND=good:entries=5:label=a%2Cb
 run 0 info --json --why --env
 claim json_has_what_was_asked_for '"version": ' '"plugin_abi": "0\.2"' '"name": "good"' '"why": \{' \
