@@ -119,7 +119,7 @@ int64_t nxi_loop_send(struct nx_driver *driver, struct nxi_loop_end *end, const 
     else if (error < 0)
         return error;
     else if (to->family == NX_AF_UNIX)
-        error = -ENOENT;
+        error = to->data[0] ? -ENOENT : -ECONNREFUSED;
     else if (!message->addr)
         end->error = ECONNREFUSED;
     return error < 0 ? error : (int64_t)len;

@@ -239,9 +239,11 @@ static int enter_backlog(struct nx_driver *driver, struct nxi_loop_end *listener
     return 0;
 }
 
+/* A path that nobody has is not there; an abstract name never is. */
 static int refusal(struct nx_driver *driver, const struct nx_addr *addr)
 {
-    return addr->family == NX_AF_UNIX && !nxi_loop_who(driver, NXI_LOOP_FRESH, addr) ? -ENOENT : -ECONNREFUSED;
+    bool is_path = addr->family == NX_AF_UNIX && addr->data[0] != '\0';
+    return is_path && !nxi_loop_who(driver, NXI_LOOP_FRESH, addr) ? -ENOENT : -ECONNREFUSED;
 }
 
 static int64_t why_not(const struct nxi_loop_end *end, const struct nx_addr *addr)
