@@ -3,7 +3,7 @@
 man3_pages = doc/man/nexus-base.3 doc/man/nexus-chan.3 doc/man/nexus-file.3 doc/man/nexus-net.3 \
 	doc/man/nexus-process.3 doc/man/nexus-runtime.3 doc/man/nexus-select.3 doc/man/nexus-sync.3 \
 	doc/man/nexus-task.3 doc/man/nexus-time.3
-dist_man_MANS = doc/man/nexus-driver.7 doc/man/nexus-bench.1 doc/man/nexus-conform.1 doc/man/nexus-sched.7 doc/man/nexus.1 doc/man/nexus.7 $(man3_pages)
+dist_man_MANS = doc/man/nexus-driver.7 doc/man/nexus-bench.1 doc/man/nexus-conform.1 doc/man/nexus-new.1 doc/man/nexus-sched.7 doc/man/nexus.1 doc/man/nexus.7 $(man3_pages)
 each_man_link = for page in $(man3_pages); do \
 	for name in `awk '/^\.Sh/ { on = $$2 == "NAME" } on && $$1 == ".Nm" && $$2 ~ /^(nx|NX)_/ { print $$2 }' $(srcdir)/$$page`; do
 install-data-hook:

@@ -8,10 +8,13 @@ conform_sources = tools/conform/conform.c tools/conform/conform.h tools/conform/
 	tools/conform/sched_policy.c tools/conform/sched_rig.c tools/conform/sched_rig.h tools/conform/sched_steps.c \
 	tools/conform/tables.c
 
+include $(srcdir)/tools/new/local.mk
+
 if BUILD_TOOLS
 bin_PROGRAMS += tools/nexus
 tools_nexus_SOURCES = tools/bench.c tools/caps.c tools/caps.h tools/info.c tools/json.h tools/nexus.c tools/nexus.h \
-	$(conform_sources)
-tools_nexus_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) -DNEXUS_LIBEXEC='"$(benchdir)"'
+	$(conform_sources) $(new_sources)
+nodist_tools_nexus_SOURCES = $(new_texts)
+tools_nexus_CPPFLAGS = $(AM_CPPFLAGS) -iquote $(srcdir)/tools/new $(JANSSON_CFLAGS) -DNEXUS_LIBEXEC='"$(benchdir)"'
 tools_nexus_LDADD = libnexus/libnexus-core.la $(JANSSON_LIBS)
 endif

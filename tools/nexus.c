@@ -20,6 +20,7 @@ static const struct command {
     {"bench", nexus_bench, "measures backends and schedulers against raw limits and other runtimes"},
     {"conform", nexus_conform, "tests a driver or a scheduler against the numbered requirements"},
     {"info", nexus_info, "plugins, what would be chosen and why, capabilities, environment"},
+    {"new", nexus_new, "writes a project to start a driver or a scheduler of one's own from"},
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))

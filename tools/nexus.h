@@ -15,5 +15,6 @@ void nexus_bad_option(const char *command, const struct option *options, char **
 int nexus_bench(int argc, char **argv);
 int nexus_conform(int argc, char **argv);
 int nexus_info(int argc, char **argv);
+int nexus_new(int argc, char **argv);
 
 #endif

@@ -22,4 +22,4 @@ bench-report: bench-programs
 	tools/nexus bench --json=bench-report.json --html=bench-report.html $(BENCH_FLAGS)
 	@echo "written: bench-report.json, bench-report.html"
 .PHONY: bench-report
-CLEANFILES = bench-report.json bench-report.html
+CLEANFILES += bench-report.json bench-report.html
