@@ -7,6 +7,7 @@
  */
 #include "new.h"
 #include "../nexus.h"
+#include "env.h"
 #include "find.h"
 #include "loader.h"
 #include "spec.h"
@@ -96,8 +97,8 @@ static int refuse_name(const char *name, const char *why)
 
 static int check_name(const struct kind *kind, const char *name)
 {
+    struct nxi_env env;
     char *path = NULL, error[1024];
-    int r;
 
     if (name[0] == '\0')
         return refuse_name(name, "it is empty; give one such as mine");
@@ -121,10 +122,9 @@ static int check_name(const struct kind *kind, const char *name)
                 kind->name, name);
         return NEXUS_USAGE;
     }
-    r = nxi_find_file(kind->plugin, NULL, name, &path, error, sizeof(error));
-    if (r == 0) {
-        fprintf(stderr,
-                "nexus new: there is a %s '%s' already, and make install would overwrite %s; take another name\n",
+    nxi_env_read(&env);
+    if (nxi_find_file(kind->plugin, env.plugin_path, name, &path, error, sizeof(error)) == 0) {
+        fprintf(stderr, "nexus new: there is a %s '%s' already, %s, and one would hide the other; take another name\n",
                 kind->name, name, nxi_quote(path).text);
         free(path);
         return NEXUS_USAGE;
