@@ -270,12 +270,21 @@ int nxt_open_fds(void)
     return count;
 }
 
+static unsigned birth; /* apart from an earlier process of the same id, which may have been killed and left its files */
+
+__attribute__((constructor)) static void note_birth(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    birth = (unsigned)(now.tv_nsec >> 10) & 0xfffff;
+}
+
 const char *nxt_temp_path(const char *name)
 {
     static _Thread_local char text[100];
     const char *folder = getenv("TMPDIR");
     if (!folder || strlen(folder) > 60) /* a Unix socket's path has 107 bytes */
         folder = "/tmp";
-    snprintf(text, sizeof(text), "%s/nxt-%d-%s", folder, (int)getpid(), name);
+    snprintf(text, sizeof(text), "%s/nxt-%d-%05x-%s", folder, (int)getpid(), birth, name);
     return text;
 }
