@@ -58,15 +58,11 @@ static int poller_open(const struct nx_host *host, const struct nx_config *confi
 
 static int poller_watch(struct nx_poller *poller, int32_t fd, uint32_t events, uint64_t token)
 {
-    struct epoll_event event = {.events = EPOLLET | EPOLLRDHUP, .data.u64 = token};
+    struct epoll_event event = {.events = EPOLLET, .data.u64 = token};
 
-    event.events |= (events & NX_READY_IN ? EPOLLIN : 0) | (events & NX_READY_OUT ? EPOLLOUT : 0);
-    if (epoll_ctl(poller->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0)
-        return 0;
-    if (errno != EEXIST)
-        return -errno;
-    /* The same token again, if its interest widens; another one has it otherwise, which this driver can't tell. */
-    return epoll_ctl(poller->epoll_fd, EPOLL_CTL_MOD, fd, &event) < 0 ? -errno : 0;
+    event.events |=
+        (events & NX_READY_IN ? EPOLLIN | EPOLLRDHUP | EPOLLPRI : 0) | (events & NX_READY_OUT ? EPOLLOUT : 0);
+    return epoll_ctl(poller->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
 static void poller_unwatch(struct nx_poller *poller, int32_t fd)
@@ -101,8 +97,8 @@ static uint32_t poller_wait(struct nx_poller *poller, struct nx_ready_event *out
         }
         out[count++] = (struct nx_ready_event){
             .token = poller->events[i].data.u64,
-            .events = (got & EPOLLIN ? NX_READY_IN : 0) | (got & EPOLLOUT ? NX_READY_OUT : 0) |
-                      (got & (EPOLLHUP | EPOLLRDHUP | EPOLLERR) ? NX_READY_HUP : 0),
+            .events = (got & (EPOLLIN | EPOLLPRI) ? NX_READY_IN : 0) | (got & EPOLLOUT ? NX_READY_OUT : 0) |
+                      (got & (EPOLLHUP | EPOLLRDHUP | EPOLLERR | EPOLLPRI) ? NX_READY_HUP : 0),
         };
     }
     return count;

@@ -6,6 +6,9 @@ case $("$NXT_BUILD/libtool" --config | sed -n 's/^host=//p') in
 x86_64-*linux-gnu) ;;
 *) echo "the plugins kept from ABI 0.1 are for x86-64 Linux with glibc"; exit 77 ;;
 esac
+case ${SANITIZE:-} in
+*thread*) echo "the thread sanitizer can't see into what was built without it"; exit 77 ;;
+esac
 nexus=$NXT_BUILD/tools/nexus
 [ -x "$nexus" ] || { echo "$nexus is not built (--disable-tools, or jansson not found)"; exit 77; }
 frozen=$(cd "$srcdir" && pwd)/abi/frozen/x86_64-linux-gnu
@@ -38,7 +41,7 @@ for name in driver_0_1 sched_0_1; do
 done
 (cd "$frozen" && sha256sum -c SHA256SUMS) >"$work/out" 2>&1
 claim they_are_the_files_that_were_made
-"$nexus" conform --only=NXD-001,NXD-005,NXD-006,NXD-009,NXD-015 "$frozen/driver_0_1.so" >"$work/out" 2>&1
+"$nexus" conform "$frozen/driver_0_1.so" >"$work/out" 2>&1
 claim nexus_conform_takes_the_driver
 "$nexus" conform "$frozen/sched_0_1.so" >"$work/out" 2>&1
 claim nexus_conform_takes_the_scheduler
