@@ -49,6 +49,11 @@ $CC -shared -fPIC "$work/x.c" -o "$work/x.so" $($PKG_CONFIG --cflags --libs nexu
 taken=$($NM -D --undefined-only "$work/x.so" | awk '$2 ~ /^nxi?_/ { print $2 }')
 [ -z "$taken" ] || { echo "libnexus-readiness.a needs: $taken"; status=1; }
 
+# What is installed takes no clock, chance, memory or thread from elsewhere than the host table.
+if [ -z "$SANITIZE" ] && [ -n "$(find "$work/root$plugins" -name '*.so')" ]; then
+    sh "$srcdir/tests/abi/imports.sh" "$work/root$plugins/backends" "$work/root$plugins/sched" || status=1
+fi
+
 # "man nx_spawn" works for every function.
 pages=$(find "$work/root" -path '*/man3/nexus-task.3')
 pages=${pages%/man3/nexus-task.3}
