@@ -20,6 +20,8 @@
  *  7. wait is the only slot that may sleep. No slot calls back into the core or the application, but for the host
  *     table.
  *  8. Nothing here exits, aborts, forks, or installs a signal handler.
+ *  9. An op is carried out with the credentials that the process has when it is submitted, whoever carries it out:
+ *     a process may change them at any time.
  *
  * The handshake before sleep: arm() flushes what is queued and answers -EAGAIN if there is work after all; then the
  * core looks at its own queues once more, and calls wait() or disarm(). A wake() that comes at any time after arm()
