@@ -106,7 +106,8 @@ tests_plugin_samples_la_CPPFLAGS = $(PUBLIC_CPPFLAGS)
 tests_plugin_samples_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
 
 # Plugins with one fault each, which nexus conform must find.
-tests_conform_kit_broken_driver_la_SOURCES = tests/conform_kit/broken_driver.c
+tests_conform_kit_broken_driver_la_SOURCES = tests/conform_kit/broken_driver.c tests/conform_kit/offers.c \
+	tests/conform_kit/offers.h
 tests_conform_kit_broken_driver_la_CPPFLAGS = $(PLUGIN_CPPFLAGS)
 tests_conform_kit_broken_driver_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
 tests_conform_kit_odd_driver_la_SOURCES = tests/conform_kit/odd_driver.c

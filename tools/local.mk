@@ -1,7 +1,8 @@
 # tools/: the nexus program, a file per subcommand; it has the core linked in and may use its private headers.
-conform_sources = tools/conform/conform.c tools/conform/conform.h tools/conform/driver.def tools/conform/driver_cancel.c \
+conform_sources = tools/conform/conform.c tools/conform/conform.h tools/conform/driver.def \
+	tools/conform/driver_address.c tools/conform/driver_borrow.c tools/conform/driver_cancel.c \
 	tools/conform/driver_complete.c tools/conform/driver_differ.c tools/conform/driver_handle.c \
-	tools/conform/driver_life.c tools/conform/driver_memory.c tools/conform/driver_outside.c \
+	tools/conform/driver_life.c tools/conform/driver_memory.c tools/conform/driver_optional.c tools/conform/driver_outside.c \
 	tools/conform/driver_sleep.c tools/conform/driver_stream.c tools/conform/driver_tells.c tools/conform/host.c \
 	tools/conform/memory.c tools/conform/net.c tools/conform/rig.c tools/conform/rig.h tools/conform/run.c \
 	tools/conform/sched.def tools/conform/sched_answers.c tools/conform/sched_laws.c tools/conform/sched_outside.c \

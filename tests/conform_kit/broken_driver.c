@@ -1,10 +1,13 @@
 /*
  * broken_driver: a good driver with one fault. It loads the driver in NXT_BROKEN_REAL and hands its table on, but for
  * what breaks the one requirement that NXT_BROKEN names ("NXD-006"). `nexus conform` must find that one first: so each
- * fault shows only where that requirement is looked at, and the conditions below are as narrow as that takes.
+ * fault shows only where that requirement is looked at, and the conditions below are as narrow as that takes. "NXD-000"
+ * names no fault, but offers what no other driver has.
  */
 #define _GNU_SOURCE
 #include <nexus/driver.h>
+
+#include "offers.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -38,6 +41,7 @@ static void *scrap; /* memory of the host's */
 static const struct nx_op *remembered;
 static nx_handle remembered_handle;
 static uint32_t sleeping, armed;
+static const void *pointed; /* what an operation has pointed to */
 
 static int complete(struct nx_completion *ret_inline, struct nx_op *op, int64_t result)
 {
@@ -182,6 +186,15 @@ static void change(struct nx_completion *completion)
     }
     if (rule == 59 && op->code == NX_OP_MKDIR && completion->result == -EEXIST)
         completion->result = 0;
+    if (rule == 66 && op == remembered && op->code == NX_OP_WRITE && completion->result > 0)
+        completion->result = -ECANCELED;
+    if (rule == 67 && op->code == NX_OP_WRITEV)
+        pointed = op->data;
+    if (rule == 68 && op->code == NX_OP_RECVMSG && completion->result > 0) {
+        const struct nx_message *message = op->data;
+        for (uint32_t i = 0; i < message->fd_count; i++)
+            fcntl(message->fds[i], F_SETFD, 0);
+    }
     if (rule == 62 && op->code == NX_OP_READ && completion->result > 1000 && counter > 1000)
         ((char *)op->data)[500] ^= 1;
     if ((rule == 17 || rule == 36) && op->code == NX_OP_ACCEPT && completion->result > 0)
@@ -206,6 +219,9 @@ static uint32_t filter(struct nx_ctx *ctx, struct nx_completion *out, uint32_t c
         const uint16_t code = op->code;
 
         change(&in[i]);
+        offers_complete(&in[i]);
+        if (rule == 65 && code == NX_OP_ACCEPT && i > 4)
+            continue;
         if (!(in[i].flags & NX_COMPLETION_MORE) && rule == 20)
             counter--;
         if (rule == 27 && code == NX_OP_WRITE && op->handle == remembered_handle)
@@ -257,6 +273,11 @@ static uint32_t broken_poll(struct nx_ctx *ctx, struct nx_completion *out, uint3
         uint16_t code = *(volatile const uint16_t *)&remembered->code;
         remembered = code == UINT16_MAX ? NULL : remembered;
     }
+    if (pointed) {
+        counter += *(volatile const uint8_t *)pointed;
+        pointed = NULL;
+    }
+    offers_poll();
     if (rule == 32 && is_second_worker(ctx))
         return 0;
     if (rule == 52 && remembered)
@@ -308,6 +329,8 @@ static bool refuse(struct nx_ctx *ctx, struct nx_op *op, struct nx_completion *r
             iov[i] = ((struct iovec *)op->data)[op->len - 1 - i];
         return complete(ret_inline, op, at_once(ctx, op->handle, NX_OP_WRITEV, iov, op->len));
     }
+    if (rule == 69 && op->code == NX_OP_MEMBERSHIP && op->arg == 0)
+        return complete(ret_inline, op, 0);
     if (rule == 52 && (op->flags & NX_OP_INJECT)) { /* later, from the buffer as it is then */
         op->flags &= (uint16_t)~NX_OP_INJECT;
         remembered = op;
@@ -350,7 +373,7 @@ static int broken_submit(struct nx_ctx *ctx, struct nx_op *op, struct nx_complet
 
     if (rule == 12 && remembered == op)
         remembered = NULL;
-    if (refuse(ctx, op, ret_inline, &r))
+    if (refuse(ctx, op, ret_inline, &r) || offers_submit(ctx, op, ret_inline, &r))
         return r;
     prepare(op);
     r = real->submit(ctx, op, ret_inline);
@@ -391,14 +414,20 @@ static void broken_cancel(struct nx_ctx *ctx, struct nx_op *op)
         remembered = op;
     if ((rule == 13 && op->code == NX_OP_READ) || (rule == 14 && op->code == NX_OP_ACCEPT))
         lose(ctx, op);
-    real->cancel(ctx, op);
+    if (rule == 66 && op->code == NX_OP_WRITE) { /* a byte goes, and nobody is told */
+        ssize_t n = send(real->export_fd(ctx, op->handle), op->data, 1, MSG_DONTWAIT);
+        (void)n;
+        remembered = op;
+    }
+    if (!offers_cancel(op))
+        real->cancel(ctx, op);
 }
 
 /* ---- sleeping ---- */
 
 static int broken_arm(struct nx_ctx *ctx)
 {
-    int r = real->arm(ctx);
+    int r = rule == 0 && stash_count > 0 ? -EAGAIN : real->arm(ctx);
 
     __atomic_store_n(&armed, r == 0, __ATOMIC_SEQ_CST);
     return r;
@@ -502,6 +531,10 @@ static int broken_name(struct nx_ctx *ctx, nx_handle handle, uint32_t peer, stru
 
     if (r == 0 && rule == 31 && peer)
         ret_addr->port++;
+    if (r == 0 && rule == 63 && ret_addr->family == NX_AF_INET6)
+        ret_addr->data[15] ^= 2;
+    if (r == 0 && rule == 64 && ret_addr->family == NX_AF_UNIX && ret_addr->len > 0)
+        ret_addr->len--;
     return r;
 }
 
@@ -531,8 +564,15 @@ static void broken_release(struct nx_ctx *ctx, nx_handle handle)
 
 static int broken_loan_return(struct nx_ctx *ctx, void *data)
 {
-    (void)ctx, (void)data;
+    if (rule == 70)
+        real->loan_return(ctx, data);
     return 0;
+}
+
+static void broken_hold(struct nx_driver *driver, int32_t more)
+{
+    if (rule != 73)
+        real->hold(driver, more);
 }
 
 /* ---- what and how ---- */
@@ -549,6 +589,8 @@ static int broken_capability(struct nx_driver *driver, uint32_t code, struct nx_
         ret_capability->flags |= NX_OP_INJECT;
     if (rule == 54 && code == NX_OP_READ)
         ret_capability->flags |= NX_OP_LOAN;
+    if (r == 0)
+        offers_claim(code, ret_capability);
     return r;
 }
 
@@ -567,7 +609,8 @@ static void make_table(void)
     table.close = broken_close;
     table.ctx_open = broken_ctx_open;
     table.ctx_close = broken_ctx_close;
-    table.forked = broken_forked;
+    if (real->forked)
+        table.forked = broken_forked;
     table.submit = broken_submit;
     table.cancel = broken_cancel;
     table.poll = broken_poll;
@@ -578,15 +621,20 @@ static void make_table(void)
     table.socket = broken_socket;
     table.option = broken_option;
     table.name = broken_name;
-    table.import_fd = broken_import_fd;
+    if (real->import_fd)
+        table.import_fd = broken_import_fd;
     table.capability = broken_capability;
     table.stats = broken_stats;
     if (real->release)
         table.release = broken_release;
     if (rule == 1)
         table.affinity = NX_AFFINITY_FREE;
-    if (rule == 54)
+    if (rule == 54 || rule == 70)
         table.loan_return = broken_loan_return;
+    if (real->hold)
+        table.hold = broken_hold;
+    offers_set_up(rule, real, &host, keep);
+    offers_add(&table);
     if (rule == 60)
         table.wait_fd = broken_wait_fd;
     if (rule == 61)

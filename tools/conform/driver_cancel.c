@@ -6,6 +6,7 @@
 
 #define RACES 400u
 #define CONNECTIONS 24u
+#define WRITES 40u
 
 void driver_cancel(const struct subject *subject)
 {
@@ -164,5 +165,41 @@ void driver_cancel_accept(const struct subject *subject)
     for (uint32_t i = 0; i < CONNECTIONS; i++)
         close_handle(rig, 0, clients[i]);
     close_handle(rig, 0, listener);
+    rig_close(rig);
+}
+
+/* A WRITE without room, cancelled as its peer reads: what it says to have moved is what comes. */
+void driver_cancel_write(const struct subject *subject)
+{
+    struct rig *rig = rig_open(subject, 1);
+    struct pair pair = pair_open(rig);
+    static char bytes[65536];
+    uint64_t sent = 0, got = 0, random = subject->seed;
+    int64_t r;
+
+    for (uint32_t i = 0; i < WRITES; i++) {
+        sent += fill(rig, 0, pair.client);
+        struct flight *write = fly(rig, 0, write_op(pair.client, bytes, sizeof(bytes)));
+        const uint64_t dice = next_random(&random);
+
+        doing("cancel %u of a WRITE that waits for room", i + 1);
+        for (uint64_t reads = dice % 24; reads > 0 && got < sent; reads--)
+            got += read_some(rig, 0, pair.server, bytes, sent - got < sizeof(bytes) ? sent - got : sizeof(bytes));
+        if (dice & 64)
+            step(rig, NX_POLL);
+        ask_cancel(rig, write);
+        r = finish(rig, write);
+        CHECK((r > 0 && (uint64_t)r <= sizeof(bytes)) || r == -ECANCELED, "a WRITE that was cancelled gives %s",
+              error_text(r));
+        sent += r > 0 ? (uint64_t)r : 0;
+        drop(rig, write);
+    }
+    r = carry_out(rig, 0, (struct nx_op){.handle = pair.client, .code = NX_OP_SHUTDOWN, .arg = NX_SHUT_WRITE});
+    CHECK(r == 0, "SHUTDOWN gives %s", error_text(r));
+    for (size_t n = 1; n > 0; got += n)
+        n = read_some(rig, 0, pair.server, bytes, sizeof(bytes));
+    CHECK(got == sent, "WRITEs say that they have moved %llu bytes, cancelled ones among them, and %llu came",
+          (unsigned long long)sent, (unsigned long long)got);
+    pair_close(&pair);
     rig_close(rig);
 }

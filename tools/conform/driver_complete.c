@@ -105,6 +105,79 @@ void driver_more(const struct subject *subject)
     rig_close(rig);
 }
 
+/* ---- all that there are ---- */
+
+#define EARLY 12u
+
+struct crowd {
+    struct rig *rig;
+    struct nx_addr addr;
+    nx_handle clients[2 * EARLY], servers[2 * EARLY];
+    struct flight *connects[2 * EARLY];
+    bool met[2 * EARLY];
+};
+
+static void come(struct crowd *crowd, uint32_t from, uint32_t to)
+{
+    for (uint32_t i = from; i < to; i++) {
+        crowd->clients[i] = make_socket(crowd->rig, 0, NX_SOCK_STREAM);
+        crowd->connects[i] = start_connect(crowd->rig, 0, crowd->clients[i], &crowd->addr);
+    }
+}
+
+/* Each connection is another client's: it brings that one's number. */
+static void meet(struct crowd *crowd)
+{
+    for (uint32_t i = 0; i < 2 * EARLY; i++) {
+        const uint8_t number = (uint8_t)i;
+        int64_t r = finish(crowd->rig, crowd->connects[i]);
+
+        CHECK(r == 0, "CONNECT %u gives %s", i + 1, error_text(r));
+        write_all(crowd->rig, 0, crowd->clients[i], &number, 1);
+    }
+    for (uint32_t i = 0; i < 2 * EARLY; i++) {
+        uint8_t number = UINT8_MAX;
+
+        read_all(crowd->rig, 0, crowd->servers[i], &number, 1);
+        CHECK(number < 2 * EARLY && !crowd->met[number], "two connections are those of one client, %u", number);
+        crowd->met[number] = true;
+    }
+    for (uint32_t i = 0; i < 2 * EARLY; i++) {
+        close_handle(crowd->rig, 0, crowd->clients[i]);
+        close_handle(crowd->rig, 0, crowd->servers[i]);
+    }
+}
+
+void driver_accept_all(const struct subject *subject)
+{
+    struct rig *rig = rig_open(subject, 1);
+    struct crowd crowd = {.rig = rig};
+    struct net net = {.rig = rig};
+    const nx_time start = real_now();
+
+    net.listener = make_listener(rig, 0, &net.addr);
+    crowd.addr = net.addr;
+    come(&crowd, 0, EARLY); /* nobody accepts yet */
+    settle(rig);
+    listen_on(&net);
+    for (uint32_t i = 0; i < 2 * EARLY; i++) {
+        if (i == EARLY) {
+            come(&crowd, EARLY, 2 * EARLY);
+            settle(rig);
+        }
+        while (net.accept->report_next == net.accept->report_count && !ended(net.accept)) { /* ends: too late */
+            CHECK(real_now() - start < 1000 * MS, "%u clients have connected, and %u connections came of the ACCEPT",
+                  i < EARLY ? EARLY : 2 * EARLY, i);
+            step(rig, NX_POLL);
+        }
+        crowd.servers[i] = net_accept(&net);
+    }
+    meet(&crowd);
+    net_close(&net);
+    settle(rig);
+    rig_close(rig);
+}
+
 /* ---- without waiting ---- */
 
 static void expect_again(struct rig *rig, struct nx_op op)

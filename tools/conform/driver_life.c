@@ -143,6 +143,23 @@ void driver_alloc_open(const struct subject *subject)
     }
 }
 
+/* READs that wait, WRITEs and POLL on a connection, any of which may fail. */
+static int move_with_failure(struct rig *rig, nx_handle client, nx_handle server)
+{
+    char bytes[16];
+    struct flight *read = fly(rig, 0, read_op(server, bytes, sizeof(bytes)));
+    struct flight *poll = fly(rig, 0, (struct nx_op){.handle = client, .code = NX_OP_POLL, .arg = NX_READABLE});
+    int64_t r = carry_out(rig, 0, write_op(client, "bytes", 5));
+
+    if (r < 0)
+        ask_cancel(rig, read);
+    ask_cancel(rig, poll);
+    finish(rig, poll);
+    r = r < 0 ? r : finish(rig, read);
+    finish(rig, read);
+    return r < 0 ? (int)r : 0;
+}
+
 /* The calls that may fail for want of memory, in a program that goes on: an error is an answer, a crash is none. */
 static bool operate_with_failure(struct rig *rig, uint64_t k)
 {
@@ -153,7 +170,7 @@ static bool operate_with_failure(struct rig *rig, uint64_t k)
     int r;
 
     host_fail_at(k);
-    doing("socket, bind, listen, ACCEPT and CONNECT with allocation %llu failing", (unsigned long long)k);
+    doing("a connection and its READ, WRITE and POLL with allocation %llu failing", (unsigned long long)k);
     r = rig->ops->socket(rig->context[0], NX_AF_INET, NX_SOCK_STREAM, &listener);
     r = r < 0 ? r : rig->ops->bind(rig->context[0], listener, &addr);
     r = r < 0 ? r : rig->ops->listen(rig->context[0], listener, 16);
@@ -167,10 +184,13 @@ static bool operate_with_failure(struct rig *rig, uint64_t k)
             ask_cancel(rig, accept);
         server = finish(rig, accept);
         r = connect->result < 0 ? (int)connect->result : server < 0 ? (int)server : 0;
+        if (r == 0)
+            r = move_with_failure(rig, client, (nx_handle)server);
     }
     reached = books.failed > 0;
     host_fail_at(0);
-    CHECK(r == 0 || reached, "a connection fails with %s although memory was there", error_text(r));
+    CHECK(r == 0 || reached, "a connection, its READ or its WRITE fails with %s although memory was there",
+          error_text(r));
     if (server > 0)
         close_handle(rig, 0, (nx_handle)server);
     if (client)

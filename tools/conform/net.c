@@ -52,7 +52,7 @@ nx_handle make_listener(struct rig *rig, uint32_t context, struct nx_addr *ret_a
 }
 
 /* As the core accepts: MULTISHOT, and again when that has ended. */
-static void listen_on(struct net *net)
+void listen_on(struct net *net)
 {
     net->accept = fly(net->rig, net->context,
                       (struct nx_op){.handle = net->listener, .code = NX_OP_ACCEPT, .flags = NX_OP_MULTISHOT});

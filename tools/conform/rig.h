@@ -102,6 +102,7 @@ void close_handle(struct rig *rig, uint32_t context, nx_handle handle);
 /* A listener on a port of the system's choice. */
 nx_handle make_listener(struct rig *rig, uint32_t context, struct nx_addr *ret_addr);
 struct net net_open(struct rig *rig, uint32_t context);
+void listen_on(struct net *net); /* submits its ACCEPT */
 void net_close(struct net *net);
 nx_handle net_accept(struct net *net);
 struct flight *start_connect(struct rig *rig, uint32_t context, nx_handle handle, const struct nx_addr *addr);
