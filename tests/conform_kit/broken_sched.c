@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define WORKERS_MAX 64u
 
@@ -109,6 +110,12 @@ static uint32_t broken_enqueue(struct nx_sched *sched, uint32_t worker, struct n
     return rule == 10 ? NX_WAKE_NONE : answer;
 }
 
+/* 20: always; 21: as long as all are one thread, so that only who is stopped between two instructions finds it. */
+static bool is_racy(void)
+{
+    return rule == 20 || (rule == 21 && getpid() == gettid());
+}
+
 static void broken_inject(struct nx_sched *sched, struct nx_ready *ready)
 {
     struct nx_ready *before = list;
@@ -117,26 +124,28 @@ static void broken_inject(struct nx_sched *sched, struct nx_ready *ready)
         enqueue_as(sched, 0, ready, NX_REASON_REMOTE, 0, ready->priority);
         return;
     }
-    if (rule != 20) {
+    if (!is_racy()) {
         real->inject(sched, ready);
         return;
     }
-    sched_yield(); /* between the look and the deed */
+    before = *(struct nx_ready *volatile *)&list;
+    if (rule == 20)
+        sched_yield(); /* between the look and the deed */
     ready->next = before;
     list = ready;
 }
 
 static struct nx_ready *broken_dequeue(struct nx_sched *sched, uint32_t worker)
 {
-    struct nx_ready *ready = first[worker];
+    struct nx_ready *ready = first[worker], *before;
 
     if (rule == 18 && last)
         counter += *(volatile const uint8_t *)&last->priority;
-    if (rule == 20 && list) {
-        ready = list;
-        sched_yield();
-        list = ready->next;
-        return ready;
+    if (is_racy() && (before = *(struct nx_ready *volatile *)&list) != NULL) {
+        if (rule == 20)
+            sched_yield();
+        list = before->next;
+        return before;
     }
     if (rule == 3 && variant && ++counter % 4000 == 0 && last)
         return last; /* once more, or too early */

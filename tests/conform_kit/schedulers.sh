@@ -6,22 +6,34 @@ set -u
 schedulers=$NXT_BUILD/sched/.libs
 [ -e "$schedulers/work_stealing.so" ] || { echo "work_stealing is not a module in this build"; exit 77; }
 
+# Some at a time: much of it is waiting.
+broken=$NXT_BUILD/tests/conform_kit/.libs/broken_sched.so
 for scheduler in "$schedulers"/*.so; do
-    name=${scheduler##*/}
-    "$nexus" conform "$scheduler" >"$work/out" 2>&1
-    claim "${name%.so}_passes"
-    for seed in 2 3; do
-        "$nexus" conform --seed=$seed "$scheduler" >"$work/out" 2>&1
-        claim "${name%.so}_passes_with_seed_$seed"
+    for seed in 1 2 3; do
+        echo "$scheduler $seed"
     done
-done
+done >"$work/passing"
+nexus=$nexus work=$work xargs -P 3 -n 2 sh -c \
+    '"$nexus" conform --seed=$2 "$1" >"$work/pass.${1##*/}.$2" 2>&1' sh <"$work/passing"
+while read -r scheduler seed; do
+    mv "$work/pass.${scheduler##*/}.$seed" "$work/out" && grep -q "^# .* passed, 0 failed, " "$work/out"
+    claim "$(basename "$scheduler" .so)_passes_with_seed_$seed"
+done <"$work/passing"
 
 # Sanitizers end a program that does what it should not in their own way.
-if [ -z "$SANITIZE" ]; then
-    for fault in $("$nexus" conform --list | sed -n 's/^\(NXS-[0-9]*\) .*/\1/p') NXS-003b NXS-019b; do
-        work=$work nexus=$nexus sh "$srcdir/tests/conform_kit/break.sh" "$fault" "$schedulers/work_stealing.so" \
-            "$NXT_BUILD/tests/conform_kit/.libs/broken_sched.so"
+faults=
+[ -n "$SANITIZE" ] ||
+    faults="$("$nexus" conform --list | sed -n 's/^\(NXS-[0-9]*\) .*/\1/p') NXS-003b NXS-019b"
+stops=yes
+"$nexus" conform --only=NXS-021 "$schedulers/work_stealing.so" | grep -q '# SKIP' && stops=no
+for fault in $faults; do
+    [ "$fault$stops" = NXS-021no ] || echo "$fault $schedulers/work_stealing.so $broken"
+done | work=$work nexus=$nexus xargs -P 4 -n 3 sh "$srcdir/tests/conform_kit/break.sh"
+for fault in $faults; do
+    if [ "$fault$stops" = NXS-021no ]; then
+        echo "ok $((cases += 1)) - broken_$fault # SKIP it needs a processor that stops after each instruction"
+    else
         judge "$fault" 'nexus-sched(7)'
-    done
-fi
+    fi
+done
 echo "1..$cases"

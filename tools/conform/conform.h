@@ -102,6 +102,7 @@ struct host_books {
 extern struct host_books books;
 extern const struct nx_host conform_host;
 extern void (*host_on_wake_worker)(uint32_t worker);
+extern bool host_never_sleeps; /* sleep returns at once, which it always may */
 
 void host_fail_at(uint64_t allocation); /* counted from now; 0: none */
 

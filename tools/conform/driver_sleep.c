@@ -332,8 +332,27 @@ void driver_wake_stress(const struct subject *subject)
 struct other_end {
     struct rig *main;
     struct nx_addr addr;
-    uint32_t done;
+    uint32_t done, echoes;
 };
+
+/* Both sleep without a time: a third one sees that they don't wake. */
+static void *watch_echoes(void *arg)
+{
+    struct other_end *other = arg;
+    nx_time moved = real_now();
+    uint32_t seen = 0;
+
+    while (!__atomic_load_n(&other->done, __ATOMIC_ACQUIRE)) { /* ends: done, or nothing moves */
+        uint32_t echoes = __atomic_load_n(&other->echoes, __ATOMIC_RELAXED);
+
+        moved = echoes != seen ? real_now() : moved;
+        seen = echoes;
+        CHECK(real_now() - moved < PATIENCE, "after %u of %u echoes both workers sleep, and nothing wakes them", seen,
+              ECHOES);
+        snooze(5 * MS);
+    }
+    return NULL;
+}
 
 static void *echo_there(void *arg)
 {
@@ -349,6 +368,7 @@ static void *echo_there(void *arg)
     for (uint32_t i = 0; i < ECHOES; i++) {
         write_all(rig, 0, client, &byte, 1);
         read_all(rig, 0, client, &byte, 1);
+        __atomic_fetch_add(&other->echoes, 1, __ATOMIC_RELAXED);
     }
     close_handle(rig, 0, client);
     rig_close(rig);
@@ -362,13 +382,15 @@ void driver_threads(const struct subject *subject)
     struct other_end other = {.main = rig};
     nx_handle listener = make_listener(rig, 0, &other.addr), server;
     struct flight *accept;
-    pthread_t thread;
+    pthread_t thread, watcher;
     char byte;
 
     need_wait(rig);
     rig->patient = true;
     accept = fly(rig, 0, (struct nx_op){.handle = listener, .code = NX_OP_ACCEPT});
-    CHECK(pthread_create(&thread, NULL, echo_there, &other) == 0, "this program could not start a thread");
+    CHECK(pthread_create(&thread, NULL, echo_there, &other) == 0 &&
+              pthread_create(&watcher, NULL, watch_echoes, &other) == 0,
+          "this program could not start a thread");
     server = (nx_handle)finish(rig, accept);
     CHECK(accept->result > 0, "ACCEPT gives %s", error_text(accept->result));
     for (uint32_t i = 0; i < ECHOES; i++) {
@@ -378,6 +400,7 @@ void driver_threads(const struct subject *subject)
     }
     CHECK(read_some(rig, 0, server, &byte, 1) == 0, "a byte that nobody has written");
     pthread_join(thread, NULL);
+    pthread_join(watcher, NULL);
     close_handle(rig, 0, server);
     close_handle(rig, 0, listener);
     rig_close(rig);

@@ -25,6 +25,7 @@ struct block { /* in front of the memory */
 
 struct host_books books;
 void (*host_on_wake_worker)(uint32_t worker);
+bool host_never_sleeps;
 
 static pthread_mutex_t books_mutex = PTHREAD_MUTEX_INITIALIZER;
 
@@ -134,7 +135,8 @@ static void host_wake_worker(const struct nx_config *config, uint32_t worker)
 
 static void host_sleep(uint32_t *word, uint32_t value, nx_time until)
 {
-    nxi_host.sleep(word, value, until);
+    if (!host_never_sleeps)
+        nxi_host.sleep(word, value, until);
 }
 
 static void host_rouse(uint32_t *word)
