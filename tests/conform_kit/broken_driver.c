@@ -2,7 +2,7 @@
  * broken_driver: a good driver with one fault. It loads the driver in NXT_BROKEN_REAL and hands its table on, but for
  * what breaks the one requirement that NXT_BROKEN names ("NXD-006"). `nexus conform` must find that one first: so each
  * fault shows only where that requirement is looked at, and the conditions below are as narrow as that takes. "NXD-000"
- * names no fault, but offers what no other driver has.
+ * names no fault, but offers what no other driver has. With NXT_BROKEN_OLD its table is as short as those of ABI 0.1.
  */
 #define _GNU_SOURCE
 #include <nexus/driver.h>
@@ -13,9 +13,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,7 +29,15 @@
 
 static uint32_t rule; /* the number of the requirement */
 static const struct nx_driver_ops *real;
-static struct nx_driver_ops table;
+/* Ends where a page does as far as ABI 0.1 knew it, so that what is behind that can be taken away. */
+#define PAGE 4096u
+#define OLD_SIZE offsetof(struct nx_driver_ops, hold)
+static struct {
+    _Alignas(PAGE) uint8_t before[PAGE - OLD_SIZE];
+    struct nx_driver_ops table;
+    uint8_t behind[PAGE - (sizeof(struct nx_driver_ops) - OLD_SIZE)];
+} frame;
+#define table frame.table
 static struct nx_param params[64];
 static const struct nx_host *host;
 
@@ -641,6 +651,14 @@ static void make_table(void)
         table.now = broken_now;
 }
 
+/* As a plugin of ABI 0.1: who reads on behind its table faults. */
+static void shorten_table(void)
+{
+    table.size = OLD_SIZE;
+    if (mprotect((uint8_t *)&frame + PAGE, PAGE, PROT_NONE) < 0)
+        perror("broken_driver: mprotect");
+}
+
 /* Before the loader looks at the table. */
 static void __attribute__((constructor)) load(void)
 {
@@ -664,6 +682,8 @@ static void __attribute__((constructor)) load(void)
         params[i] = plugin->params[i];
     rule = (uint32_t)strtoul(broken + 4, NULL, 10);
     make_table();
+    if (getenv("NXT_BROKEN_OLD"))
+        shorten_table();
 }
 
 NX_PLUGIN_EXPORT const struct nx_plugin nexus_plugin_broken_driver = {
