@@ -69,9 +69,8 @@ static uint32_t enqueue_first(struct nx_sched *sched, uint32_t worker, struct nx
     struct nx_ready *before = first[worker];
 
     first[worker] = ready;
-    if (before)
-        real->enqueue(sched, worker, before, NX_REASON_IO);
-    return NX_WAKE_NONE;
+    /* This one nobody else gets, that one again. */
+    return before ? real->enqueue(sched, worker, before, NX_REASON_IO) : NX_WAKE_NONE;
 }
 
 static void __attribute__((noinline)) go_deep(void)
@@ -195,6 +194,11 @@ static uint32_t broken_take(struct nx_sched *sched, uint32_t worker, struct nx_r
     return rule == 15 ? 0 : answer;
 }
 
+static struct nx_ready *broken_yield(struct nx_sched *sched, uint32_t worker, struct nx_ready *ready)
+{
+    return rule == 22 ? ready : real->yield(sched, worker, ready);
+}
+
 static void make_table(void)
 {
     table = *real;
@@ -203,12 +207,18 @@ static void make_table(void)
     table.close = broken_close;
     table.select = broken_select;
     table.enqueue = broken_enqueue;
-    table.inject = broken_inject;
+    if (real->inject)
+        table.inject = broken_inject;
     table.dequeue = broken_dequeue;
-    table.steal = broken_steal;
+    if (real->steal)
+        table.steal = broken_steal;
     table.has_work = broken_has_work;
-    table.dump = broken_dump;
-    table.take = broken_take;
+    if (real->dump)
+        table.dump = broken_dump;
+    if (real->take)
+        table.take = broken_take;
+    if (real->size > offsetof(struct nx_sched_ops, yield) && real->yield)
+        table.yield = broken_yield;
 }
 
 /* Before the loader looks at the table. */
@@ -216,13 +226,17 @@ static void __attribute__((constructor)) load(void)
 {
     const char *path = getenv("NXT_BROKEN_REAL"), *broken = getenv("NXT_BROKEN");
     const struct nx_plugin *plugin;
+    const char *name;
+    char symbol[128];
     void *object;
     char *end;
 
     if (!path || !broken || strncmp(broken, "NXS-", 4) != 0)
         return;
     object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    plugin = object ? dlsym(object, "nexus_plugin_work_stealing") : NULL;
+    name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+    snprintf(symbol, sizeof(symbol), "nexus_plugin_%.*s", (int)strcspn(name, "."), name);
+    plugin = object ? dlsym(object, symbol) : NULL;
     if (!plugin) {
         fprintf(stderr, "broken_sched: %s\n", dlerror());
         return;

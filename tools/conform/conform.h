@@ -76,15 +76,17 @@ const char *error_text(int64_t result); /* "-EBADF", "12": a result as people wr
 
 struct window {
     char name[48];
-    uint8_t *map, *data; /* data ends where a guard page begins */
+    uint8_t *map, *data; /* data ends where a guard page begins, or begins where one ends */
     size_t map_size, size;
     bool closed;
 };
 
 /* size bytes of memory between guard pages, filled with a pattern. */
 struct window *window_new(size_t size, const char *format, ...) NX_PRINTF(2, 3);
+/* The same, with the first byte behind a guard page instead of the last one in front of one. */
+void window_shift(struct window *window);
 void window_close(struct window *window);       /* from now on any access faults */
-void window_check(const struct window *window); /* fails if the bytes in front of data have changed */
+void window_check(const struct window *window); /* fails if the bytes around data have changed */
 void windows_watch(void);                       /* installs the handler that turns faults into failures */
 
 /* ---- host.c: the host table ---- */

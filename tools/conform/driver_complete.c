@@ -42,14 +42,26 @@ void driver_inline(const struct subject *subject)
 /* Reads that wait on every connection, served in another order; then once more as much without waiting. */
 static void round_of_reads(struct rig *rig, struct pair *pairs, uint32_t round)
 {
-    struct flight *reads[PAIRS];
+    struct flight *reads[PAIRS], *polls[PAIRS] = {NULL};
     char bytes[PAIRS][8];
-    bool waits = round % 2 == 0;
+    bool waits = round % 2 == 0, can_poll = capability_of(rig, NX_OP_POLL).level != NX_CAP_NO;
+    struct iovec iov[2] = {{"a", 1}, {"bc", 2}};
 
     for (uint32_t i = 0; i < PAIRS && waits; i++)
         reads[i] = fly(rig, 0, read_op(pairs[i].server, bytes[i], sizeof(bytes[i])));
+    for (uint32_t i = 0; i < PAIRS && can_poll && !waits; i++)
+        polls[i] = fly(rig, 0, (struct nx_op){.handle = pairs[i].server, .code = NX_OP_POLL, .arg = NX_READABLE});
+    for (uint32_t i = 0; i < PAIRS; i++) {
+        const nx_handle to = pairs[(i * 5 + round) % PAIRS].client;
+        int64_t sent = 0;
+
+        if (i % 2)
+            sent = finish(rig, fly(rig, 0, (struct nx_op){.handle = to, .code = NX_OP_WRITEV, .data = iov, .len = 2}));
+        write_all(rig, 0, to, &"abc"[sent > 0 ? sent : 0], (size_t)(sent > 0 ? 3 - sent : 3));
+    }
     for (uint32_t i = 0; i < PAIRS; i++)
-        write_all(rig, 0, pairs[(i * 5 + round) % PAIRS].client, "abc", 3);
+        if (polls[i])
+            finish(rig, polls[i]);
     for (uint32_t i = 0; i < PAIRS; i++) {
         if (!waits)
             reads[i] = fly(rig, 0, read_op(pairs[i].server, bytes[i], sizeof(bytes[i])));
@@ -79,6 +91,32 @@ void driver_once(const struct subject *subject)
     rig_close(rig);
 }
 
+/* Without the flag: one connection, and the next one waits for the next ACCEPT. */
+static void expect_one(struct rig *rig)
+{
+    struct nx_addr addr;
+    nx_handle listener = make_listener(rig, 0, &addr), clients[2];
+    struct flight *accept = fly(rig, 0, (struct nx_op){.handle = listener, .code = NX_OP_ACCEPT}), *connects[2];
+
+    for (uint32_t i = 0; i < 2; i++) {
+        clients[i] = make_socket(rig, 0, NX_SOCK_STREAM);
+        connects[i] = start_connect(rig, 0, clients[i], &addr);
+    }
+    for (uint32_t i = 0; i < 2; i++) {
+        int64_t r = finish(rig, accept);
+
+        finish(rig, connects[i]);
+        settle(rig);
+        CHECK(accept->more == 0 && r > 0, "ACCEPT without NX_OP_MULTISHOT reports %u times with NX_COMPLETION_MORE",
+              accept->more);
+        close_handle(rig, 0, (nx_handle)r);
+        close_handle(rig, 0, clients[i]);
+        if (i == 0)
+            accept = fly(rig, 0, (struct nx_op){.handle = listener, .code = NX_OP_ACCEPT});
+    }
+    close_handle(rig, 0, listener);
+}
+
 void driver_more(const struct subject *subject)
 {
     struct rig *rig = rig_open(subject, 1);
@@ -94,6 +132,7 @@ void driver_more(const struct subject *subject)
         CHECK(!multishot || net.accept == accept,
               "capability says that ACCEPT honours MULTISHOT, and it ended after connection %u", i + 1);
     }
+    expect_one(rig);
     for (uint32_t i = 0; i < CONNECTIONS; i++)
         pair_close(&pairs[i]);
     ask_cancel(rig, net.accept);

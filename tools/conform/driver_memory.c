@@ -66,11 +66,8 @@ static void expect_within(const struct flight *flight, const struct window *wind
           window->size, error_text(flight->result));
 }
 
-void driver_outside(const struct subject *subject)
+static void move_within(struct rig *rig, struct pair pair, bool at_start)
 {
-    struct rig *rig = rig_open(subject, 1);
-    struct pair pair = pair_open(rig);
-
     for (uint32_t size = 1; size < 200; size = size * 3 + 1) {
         struct window *in = window_new(size, "the buffer of a READ of %u bytes", size);
         struct window *out = window_new(size, "the buffer of a WRITE of %u bytes", size);
@@ -78,6 +75,10 @@ void driver_outside(const struct subject *subject)
         char rest[512] = {0};
         size_t all = size;
 
+        if (at_start) {
+            window_shift(in);
+            window_shift(out);
+        }
         for (uint32_t late = 0; late < 2; late++) { /* the read waits, then it finds more than it has room for */
             if (!late)
                 read = fly(rig, 0, read_op(pair.server, in->data, size));
@@ -96,6 +97,15 @@ void driver_outside(const struct subject *subject)
             window_check(out);
         }
     }
+}
+
+void driver_outside(const struct subject *subject)
+{
+    struct rig *rig = rig_open(subject, 1);
+    struct pair pair = pair_open(rig);
+
+    move_within(rig, pair, false); /* what is touched behind them faults; then what is touched before them */
+    move_within(rig, pair, true);
     pair_close(&pair);
     rig_close(rig);
 }

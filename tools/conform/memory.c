@@ -42,11 +42,21 @@ struct window *window_new(size_t size, const char *format, ...)
     return window;
 }
 
+void window_shift(struct window *window)
+{
+    window->data = window->map + page_size();
+}
+
 void window_check(const struct window *window)
 {
+    const uint8_t *end = window->map + window->map_size - page_size();
+
     for (const uint8_t *byte = window->map + page_size(); byte < window->data; byte++)
         CHECK(*byte == PATTERN, "%s: memory %zu bytes in front of it was written", window->name,
               (size_t)(window->data - byte));
+    for (const uint8_t *byte = window->data + window->size; byte < end; byte++)
+        CHECK(*byte == PATTERN, "%s: memory %zu bytes behind it was written", window->name,
+              (size_t)(byte - window->data - (ptrdiff_t)window->size));
 }
 
 void window_close(struct window *window)

@@ -126,6 +126,22 @@ void sched_no_work(const struct subject *subject)
     bed_close(bed);
 }
 
+/* As many wakes as there are tasks for those who are woken, or more. */
+static void count_wakes(const struct subject *subject, uint32_t tasks)
+{
+    struct bed *bed = bed_open(subject, 2, tasks);
+    uint32_t wakes = 0, had = 0;
+
+    for (uint32_t i = 0; i < tasks; i++)
+        wakes += push_kind(bed, &bed->tasks[i], (uint32_t)(next_random(&bed->random) % KINDS), 0) == NX_WAKE_ANY;
+    while (look(bed, 1)) /* ends: there are so many */
+        had++;
+    CHECK(had <= wakes, "of %u tasks another worker could take %u, and enqueue said NX_WAKE_ANY of %u", tasks, had,
+          wakes);
+    drain_bed(bed);
+    bed_close(bed);
+}
+
 void sched_wake(const struct subject *subject)
 {
     struct bed *bed = bed_open(subject, 2, 1);
@@ -146,6 +162,8 @@ void sched_wake(const struct subject *subject)
         drain_bed(bed);
     }
     bed_close(bed);
+    for (uint32_t tasks = 2; tasks < 700; tasks = tasks * 3 + 1)
+        count_wakes(subject, tasks);
 }
 
 void sched_steal(const struct subject *subject)

@@ -40,6 +40,60 @@ void sched_yielding(const struct subject *subject)
     }
 }
 
+/* A yield by the slot of that name, or by the two that it stands for. */
+static struct task *give_way(struct bed *bed, struct task *task, bool by_slot)
+{
+    if (!by_slot) {
+        push(bed, 0, task, NX_REASON_YIELD);
+        return turn(bed);
+    }
+    task->queued = true;
+    bed->queued++;
+    return book_out(bed, bed->ops->yield(bed->sched, 0, &task->ready), "yield");
+}
+
+static void compare_yields(const struct subject *subject, uint32_t tasks, uint32_t priority)
+{
+    struct bed *one = bed_open(subject, 1, tasks), *two = bed_open(subject, 1, tasks);
+    struct task *mine, *theirs;
+
+    for (uint32_t i = 0; i < tasks; i++) {
+        one->tasks[i].ready.priority = two->tasks[i].ready.priority = (uint8_t)(priority < 3 ? priority : i % 3);
+        push(one, 0, &one->tasks[i], NX_REASON_SPAWN);
+        push(two, 0, &two->tasks[i], NX_REASON_SPAWN);
+    }
+    mine = turn(one);
+    theirs = turn(two);
+    for (uint32_t i = 0; i < YIELDERS * ROUNDS; i++) {
+        mine = give_way(one, mine, true);
+        theirs = give_way(two, theirs, false);
+        CHECK(mine != NULL, "yield gives out nothing, not even the task that yields");
+        CHECK(priority == 3 || mine->number == theirs->number,
+              "yield %u of %u tasks gives out task %u, and enqueue and dequeue task %u", i + 1, tasks, mine->number,
+              theirs->number);
+    }
+    for (uint32_t i = 0; i < tasks; i++)
+        CHECK(one->tasks[i].given * 3 + 3 > two->tasks[i].given,
+              "of %u yields task %u had %llu turns, and %llu by enqueue and dequeue", YIELDERS * ROUNDS, i,
+              (unsigned long long)one->tasks[i].given, (unsigned long long)two->tasks[i].given);
+    drain_bed(one);
+    drain_bed(two);
+    bed_close(one);
+    bed_close(two);
+}
+
+void sched_yield_slot(const struct subject *subject)
+{
+    if (subject->sched->size < offsetof(struct nx_sched_ops, yield) + sizeof(subject->sched->yield) ||
+        !subject->sched->yield)
+        skip("yield is NULL: enqueue and dequeue do it");
+    for (uint32_t priority = 0; priority < 4; priority++) { /* 3: some of each */
+        compare_yields(subject, 1, priority);
+        compare_yields(subject, 2, priority);
+        compare_yields(subject, YIELDERS, priority);
+    }
+}
+
 void sched_shares(const struct subject *subject)
 {
     static const uint8_t priorities[] = {1, 0, 2}; /* high, normal, low */

@@ -58,7 +58,7 @@ void push_inject(struct bed *bed, struct task *task)
 }
 
 /* A pointer is one of the tasks', or nobody's. */
-static struct task *book_out(struct bed *bed, struct nx_ready *ready, const char *what)
+struct task *book_out(struct bed *bed, struct nx_ready *ready, const char *what)
 {
     const uintptr_t at = (uintptr_t)ready - (uintptr_t)bed->tasks;
     struct task *task = (struct task *)ready;

@@ -38,6 +38,8 @@ void push_inject(struct bed *bed, struct task *task);
 /* What dequeue or steal gives, or NULL; it is checked that it may be given out, and that it was queued. */
 struct task *pull(struct bed *bed, uint32_t worker);
 struct task *pull_stolen(struct bed *bed, uint32_t thief);
+/* The same of what a slot has given out already. */
+struct task *book_out(struct bed *bed, struct nx_ready *ready, const char *what);
 /* All that is queued, by every worker in turn. */
 void drain_bed(struct bed *bed);
 
