@@ -1,5 +1,5 @@
 /*
- * order: shows the policy of a scheduler: a line of TURNS letters, one for each time that a task was run.   order [TURNS]
+ * order: shows the policy of a scheduler: a line of TURNS letters, one for each time a task was run.   order [TURNS]
  *
  *     NEXUS_SCHED=edf:low=32 ./order
  *

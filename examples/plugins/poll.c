@@ -7,7 +7,7 @@
  *
  * poll(2) takes an array of all that is wanted, and each wait costs time for each of them, which is why there are other
  * system calls. It must not be longer than RLIMIT_NOFILE, which anybody may lower: so it has no entries for descriptors
- * that nothing is wanted of, other than until the next wait. Nobody starves when more is ready than one wait may report:
+ * that nothing is wanted of, other than until the next wait. Nobody starves when more is ready than a wait may report:
  * entries keep their order, and a new interest is put behind them.
  */
 #define _GNU_SOURCE /* pipe2, ppoll */

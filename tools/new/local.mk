@@ -1,5 +1,5 @@
-# tools/new/: `nexus new`, and the texts that it writes around the plugins of examples/plugins/. The program has them inside,
-# so that it works wherever it is.
+# tools/new/: `nexus new`, and the texts that it writes around the plugins of examples/plugins/. The program has them
+# inside, so that it works wherever it is.
 new_sources = tools/new/new.c tools/new/new.h
 new_texts = tools/new/texts.c
 new_templates = tools/new/Makefile.am.in tools/new/bootstrap.in tools/new/ci.in tools/new/configure.ac.in \

@@ -1,6 +1,6 @@
 /*
- * nexus new: writes a plugin's project. What it writes is in files: the build around a plugin in tools/new/, the plugins
- * themselves, which are also examples, in examples/plugins/; here they get their names.
+ * nexus new: writes a plugin's project. What it writes is in files: the build around a plugin in tools/new/, the
+ * plugins themselves, which are also examples, in examples/plugins/; here they get their names.
  *
  * A folder is written whole or not at all: mkdir(2) says whether the name was free, and from then on all that is in the
  * folder is ours, to be removed if a write fails.

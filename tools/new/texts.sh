@@ -1,6 +1,6 @@
 #!/bin/sh
-# texts.sh FOLDER FILE...: the files, as an array of C strings on standard output. In the sources of examples/plugins/ the
-# plugin's name, which is in two places, becomes @symbol@ and @name@.
+# texts.sh FOLDER FILE...: the files, as an array of C strings on standard output. In the sources of examples/plugins/
+# the plugin's name, which is in two places, becomes @symbol@ and @name@.
 set -eu
 cd "$1"
 shift
@@ -12,8 +12,12 @@ for file; do
     case $file in
     *.c)
         word=${name%.c}
-        [ "$(grep -c "nexus_plugin_$word = {\$" "$file")" = 1 ] && [ "$(grep -c "\.name = \"$word\",\$" "$file")" = 1 ] ||
-            { echo "texts.sh: $file must have one line 'nexus_plugin_$word = {' and one '.name = \"$word\",'" >&2; exit 1; }
+        symbols=$(grep -c "nexus_plugin_$word = {\$" "$file") || :
+        names=$(grep -c "\.name = \"$word\",\$" "$file") || :
+        if [ "$symbols,$names" != 1,1 ]; then
+            echo "texts.sh: $file must have one line 'nexus_plugin_$word = {' and one '.name = \"$word\",'" >&2
+            exit 1
+        fi
         substitute="s/nexus_plugin_$word = {\$/nexus_plugin_@symbol@ = {/; s/\.name = \"$word\",\$/.name = \"@name@\",/"
         ;;
     *) substitute= ;;
