@@ -57,6 +57,11 @@ claim its_driver_is_the_example same_but_for_the_name poll mine mine
 claim its_scheduler_is_the_example same_but_for_the_name edf My-fair_1 My_fair_1
 claim nobody_else_can_write_to_it is '' "$(umask 0 && "$nexus" new driver open >/dev/null && find open -perm /022)"
 
+mkdir others && chmod 777 others && cd others || exit 1
+claim a_folder_from_which_nothing_is_loaded_is_told says 0 \
+    'will load no plugin from here, .* others can write to the directory .*/others (chmod go-w)' driver mine
+cd .. || exit 1
+
 # What is there stays as it is.
 rm -r mine && mkdir mine && echo text >mine/file
 claim a_folder_that_is_there_is_refused says 1 "'mine' is here already; remove it, take another name" driver mine

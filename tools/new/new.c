@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -265,6 +266,17 @@ static int create(struct project *project)
     return NEXUS_FAILED;
 }
 
+/* Who could write to a folder above is the loader's to say, of any file in it. */
+static void warn_if_not_trusted(const struct project *project)
+{
+    char path[PATH_ROOM], absolute[PATH_MAX], error[1024];
+    struct nxi_peek peek;
+
+    snprintf(path, sizeof(path), "%s/README.md", project->name);
+    if (realpath(path, absolute) && nxi_loader_look(absolute, 0, &peek, error, sizeof(error)) == -EACCES)
+        fprintf(stderr, "nexus new: libnexus will load no plugin from here, and make check will fail: %s\n", error);
+}
+
 /* ---- the command ---- */
 
 static int usage(FILE *to, int status)
@@ -340,9 +352,11 @@ int nexus_new(int argc, char **argv)
         return status;
     name_words(&project);
     status = create(&project);
-    if (status == NEXUS_OK)
+    if (status == NEXUS_OK) {
+        warn_if_not_trusted(&project);
         printf("%s/ has a %s that works as it stands; README.md says how to make it yours. Next:\n\n"
                "    cd %s && ./bootstrap && ./configure && make check\n",
                project.name, project.kind->name, project.name);
+    }
     return status;
 }
