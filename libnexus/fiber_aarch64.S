@@ -6,14 +6,12 @@
  */
 #if defined(__aarch64__) && !defined(__ILP32__) && !defined(NXI_FIBER_UCONTEXT)
 
+#include "asm.h"
+
 	.text
 
 /* void nxi_fiber_swap(void **ret_sp, void *to_sp) */
-	.globl	nxi_fiber_swap
-	.hidden	nxi_fiber_swap
-	.type	nxi_fiber_swap, %function
-	.p2align 4
-nxi_fiber_swap:
+	fn_begin nxi_fiber_swap
 	.cfi_startproc
 	hint	#25			/* paciasp, a landing pad too */
 	.cfi_negate_ra_state
@@ -69,17 +67,13 @@ nxi_fiber_swap:
 	.cfi_negate_ra_state
 	ret
 	.cfi_endproc
-	.size	nxi_fiber_swap, . - nxi_fiber_swap
+	fn_end nxi_fiber_swap
 
 /*
  * Where a new fiber begins: entry in x19, its argument in x20, x29 0, sp a multiple of 16. Unwinders stop here.
  * entry returns the fiber to go on with.
  */
-	.globl	nxi_fiber_start
-	.hidden	nxi_fiber_start
-	.type	nxi_fiber_start, %function
-	.p2align 4
-nxi_fiber_start:
+	fn_begin nxi_fiber_start
 	.cfi_startproc
 	.cfi_undefined x30
 	hint	#34			/* bti c */
@@ -100,14 +94,10 @@ nxi_fiber_start:
 	hint	#29			/* autiasp */
 	ret
 	.cfi_endproc
-	.size	nxi_fiber_start, . - nxi_fiber_start
+	fn_end nxi_fiber_start
 
 /* void *nxi_fiber_sign(void *pc, void *sp): pc as paciasp would leave it at this sp */
-	.globl	nxi_fiber_sign
-	.hidden	nxi_fiber_sign
-	.type	nxi_fiber_sign, %function
-	.p2align 4
-nxi_fiber_sign:
+	fn_begin nxi_fiber_sign
 	.cfi_startproc
 	hint	#34			/* bti c */
 	mov	x17, x0
@@ -116,8 +106,9 @@ nxi_fiber_sign:
 	mov	x0, x17
 	ret
 	.cfi_endproc
-	.size	nxi_fiber_sign, . - nxi_fiber_sign
+	fn_end nxi_fiber_sign
 
+#ifdef __ELF__
 /* GNU_PROPERTY_AARCH64_FEATURE_1_AND: BTI, PAC */
 	.section .note.gnu.property, "a", %note
 	.p2align 3
@@ -129,6 +120,7 @@ nxi_fiber_sign:
 	.long	4
 	.long	3
 	.long	0
+#endif
 
 #endif
 #if defined(__ELF__)

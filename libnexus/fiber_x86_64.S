@@ -7,14 +7,12 @@
  */
 #if defined(__x86_64__) && !defined(__ILP32__) && !defined(NXI_FIBER_UCONTEXT)
 
+#include "asm.h"
+
 	.text
 
 /* void nxi_fiber_swap(void **ret_sp, void *to_sp) */
-	.globl	nxi_fiber_swap
-	.hidden	nxi_fiber_swap
-	.type	nxi_fiber_swap, @function
-	.p2align 4
-nxi_fiber_swap:
+	fn_begin nxi_fiber_swap
 	.cfi_startproc
 	endbr64
 	pushq	%rbp
@@ -58,17 +56,13 @@ nxi_fiber_swap:
 	.cfi_restore %rbp
 	ret
 	.cfi_endproc
-	.size	nxi_fiber_swap, . - nxi_fiber_swap
+	fn_end nxi_fiber_swap
 
 /*
  * void nxi_fiber_jump(void **ret_sp, void *to_sp): the same by a jump, for tasks that yield at different places: there the
  * return predictor is wrong each time. notrack: user code has no landing pads behind its calls.
  */
-	.globl	nxi_fiber_jump
-	.hidden	nxi_fiber_jump
-	.type	nxi_fiber_jump, @function
-	.p2align 4
-nxi_fiber_jump:
+	fn_begin nxi_fiber_jump
 	.cfi_startproc
 	endbr64
 	pushq	%rbp
@@ -115,14 +109,10 @@ nxi_fiber_jump:
 	.cfi_register %rip, %rcx
 	notrack jmp	*%rcx
 	.cfi_endproc
-	.size	nxi_fiber_jump, . - nxi_fiber_jump
+	fn_end nxi_fiber_jump
 
 /* int nxi_fiber_call(void *a, void *b, void *c, void *d, int (*fn)(void *, void *, void *, void *)) */
-	.globl	nxi_fiber_call
-	.hidden	nxi_fiber_call
-	.type	nxi_fiber_call, @function
-	.p2align 4
-nxi_fiber_call:
+	fn_begin nxi_fiber_call
 	.cfi_startproc
 	endbr64
 	subq	$8, %rsp
@@ -135,17 +125,13 @@ nxi_fiber_call:
 	.cfi_register %rip, %rcx
 	notrack jmp	*%rcx
 	.cfi_endproc
-	.size	nxi_fiber_call, . - nxi_fiber_call
+	fn_end nxi_fiber_call
 
 /*
  * Where a fiber goes on that nxi_fiber_before() has written to: function in r13, its argument in r12, then the fiber's
  * own frame. That was saved in a function, so the stack pointer is 8 off a multiple of 16.
  */
-	.globl	nxi_fiber_interlude
-	.hidden	nxi_fiber_interlude
-	.type	nxi_fiber_interlude, @function
-	.p2align 4
-nxi_fiber_interlude:
+	fn_begin nxi_fiber_interlude
 	.cfi_startproc
 	.cfi_def_cfa %rsp, 56
 	.cfi_offset %rbp, -16
@@ -181,21 +167,17 @@ nxi_fiber_interlude:
 	.cfi_restore %rbp
 	ret
 	.cfi_endproc
-	.size	nxi_fiber_interlude, . - nxi_fiber_interlude
+	fn_end nxi_fiber_interlude
 
 /*
  * Where a new fiber begins: entry in r13, its argument in r12, rbp 0, rsp a multiple of 16. Unwinders stop here.
  * entry returns the fiber to go on with.
  */
-	.globl	nxi_fiber_start
-	.hidden	nxi_fiber_start
-	.type	nxi_fiber_start, @function
-	.p2align 4
-nxi_fiber_start:
+	fn_begin nxi_fiber_start
 	.cfi_startproc
 	.cfi_undefined %rip
 	endbr64
-.Lstart:
+1:
 	movq	%r12, %rdi
 	call	*%r13
 	movq	(%rax), %rsp
@@ -207,18 +189,14 @@ nxi_fiber_start:
 	popq	%rbp
 	ret
 	.cfi_endproc
-	.size	nxi_fiber_start, . - nxi_fiber_start
+	fn_end nxi_fiber_start
 
 /*
  * void nxi_fiber_enter(void **ret_sp, void *end, struct nxi_fiber *(*entry)(void *), void *arg): nxi_fiber_swap to a
  * fiber that has no frame yet. Its entry is called and, if it does not switch in between, returns to where it was
  * called from: for the return predictor this is a call like any other. By way of a frame both ways are mispredicted.
  */
-	.globl	nxi_fiber_enter
-	.hidden	nxi_fiber_enter
-	.type	nxi_fiber_enter, @function
-	.p2align 4
-nxi_fiber_enter:
+	fn_begin nxi_fiber_enter
 	.cfi_startproc
 	endbr64
 	pushq	%rbp
@@ -245,10 +223,11 @@ nxi_fiber_enter:
 	movq	%rdx, %r13
 	movq	%rcx, %r12
 	xorl	%ebp, %ebp
-	jmp	.Lstart
+	jmp	1b
 	.cfi_endproc
-	.size	nxi_fiber_enter, . - nxi_fiber_enter
+	fn_end nxi_fiber_enter
 
+#ifdef __ELF__
 /* GNU_PROPERTY_X86_FEATURE_1_AND: IBT */
 	.section .note.gnu.property, "a", @note
 	.p2align 3
@@ -260,6 +239,7 @@ nxi_fiber_enter:
 	.long	4
 	.long	1
 	.long	0
+#endif
 
 #endif
 #if defined(__ELF__)
