@@ -24,6 +24,7 @@
  * (there may be more to accept, and no edge will say so), and events fetched but not served.
  */
 #include "adapter.h"
+#include "os.h"
 #include "quick.h"
 
 #include <errno.h>
@@ -381,7 +382,8 @@ static void watch_again(struct nx_ctx *ctx, struct nx_fd_slot *slot, uint32_t in
 static inline int64_t read_usual(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_op *op)
 {
     const uintptr_t state = slot->user[SLOT_STATE];
-    if ((state & (SLOT_STREAM | SLOT_UNIX | SLOT_HUP)) != SLOT_STREAM || !(slot->flags & NX_FD_SOCKET))
+    if (!OS_TELLS_URGENT || (state & (SLOT_STREAM | SLOT_UNIX | SLOT_HUP)) != SLOT_STREAM ||
+        !(slot->flags & NX_FD_SOCKET))
         return nxi_readiness_try(ctx, slot, op);
     readiness_count(&ctx->stats.calls, 1);
     ssize_t n = quick_recv(slot->fd, op->data, op->len);

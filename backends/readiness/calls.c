@@ -15,19 +15,20 @@
  * thread, which the core has block it; write(2) then gives EPIPE.
  */
 #ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* accept4, POLLRDHUP */
+#define _GNU_SOURCE /* POLLRDHUP */
 #endif
 #include "adapter.h"
 #include "message.h"
 #include "quick.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+#include "os.h" /* behind <poll.h> */
 
 /* Connections in a row that failed before they were accepted, which are passed over within one op. */
 #define ACCEPT_RETRIES 64
@@ -58,7 +59,8 @@ static int64_t got(struct nx_ctx *ctx, struct nx_fd_slot *slot, ssize_t n, size_
 {
     if (n < 0)
         return failed(ctx, slot, SLOT_BLOCKED_IN);
-    if (n > 0 && (size_t)n < wanted && !cut && (slot->user[SLOT_STATE] & (SLOT_STREAM | SLOT_HUP)) == SLOT_STREAM)
+    if (n > 0 && (size_t)n < wanted && !cut && OS_TELLS_URGENT &&
+        (slot->user[SLOT_STATE] & (SLOT_STREAM | SLOT_HUP)) == SLOT_STREAM)
         slot->user[SLOT_STATE] |= SLOT_BLOCKED_IN;
     return n;
 }
@@ -192,7 +194,9 @@ static bool peer_gave_up(int error)
     case ENETDOWN:
     case ENOPROTOOPT:
     case EHOSTDOWN:
+#ifdef ENONET
     case ENONET:
+#endif
     case EHOSTUNREACH:
     case ENETUNREACH:
         return true;
@@ -207,7 +211,7 @@ static int64_t try_accept(struct nx_ctx *ctx, struct nx_fd_slot *slot)
     int fd, tries = 0;
     do {
         readiness_count(&ctx->stats.calls, 1);
-        fd = accept4(slot->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        fd = os_accept(slot->fd);
     } while (fd < 0 && peer_gave_up(errno) && ++tries < ACCEPT_RETRIES);
     if (fd < 0)
         return failed(ctx, slot, SLOT_BLOCKED_IN);
@@ -288,6 +292,14 @@ int nxi_readiness_level(struct nx_ctx *ctx, struct nx_fd_slot *slot, uint32_t wa
     readiness_count(&ctx->stats.calls, 1);
     if (poll(&pfd, 1, 0) < 0)
         return errno == EINTR ? 0 : -errno;
+#ifdef __APPLE__
+    if (pfd.revents & POLLNVAL) {
+        int level = os_level(slot->fd, pfd.events);
+        if (level < 0)
+            return level;
+        pfd.revents = (short)level;
+    }
+#endif
     if (pfd.revents & POLLNVAL)
         return -EBADF;
     if (pfd.revents & (POLLIN | POLLHUP | POLLERR))
@@ -324,8 +336,8 @@ void nxi_readiness_classify(struct nx_fd_slot *slot)
 {
     if (!(slot->flags & NX_FD_SOCKET) || socket_trait(slot->fd, SO_TYPE) != SOCK_STREAM)
         return;
-    if (socket_trait(slot->fd, SO_DOMAIN) == AF_UNIX)
+    if (os_domain(slot->fd) == AF_UNIX)
         slot->user[SLOT_STATE] |= SLOT_STREAM | SLOT_UNIX;
-    else if (socket_trait(slot->fd, SO_PROTOCOL) == IPPROTO_TCP) /* not MPTCP, SCTP, vsock: unproven */
+    else if (os_is_tcp(slot->fd)) /* not MPTCP, SCTP, vsock: unproven */
         slot->user[SLOT_STATE] |= SLOT_STREAM;
 }

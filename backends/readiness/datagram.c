@@ -8,6 +8,7 @@
 #define _GNU_SOURCE /* struct ip_mreqn */
 #endif
 #include "datagram.h"
+#include "os.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -24,13 +25,6 @@ static int set_int(int fd, int level, int name, int64_t value)
 {
     int number = (int)value;
     return set(fd, level, name, &number, sizeof(number));
-}
-
-static int domain_of(int fd)
-{
-    int domain = 0;
-    socklen_t len = sizeof(domain);
-    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 ? -errno : domain;
 }
 
 static int set_ttl(int fd, int domain, int64_t value)
@@ -70,7 +64,7 @@ int nxi_datagram_option(int fd, uint32_t option, int64_t value)
         return set_int(fd, SOL_SOCKET, SO_BROADCAST, value != 0);
     if (option == NX_OPTION_RECEIVE_BUFFER)
         return set_int(fd, SOL_SOCKET, SO_RCVBUF, value);
-    int domain = domain_of(fd);
+    int domain = os_domain(fd);
     if (domain < 0)
         return domain;
     if (domain != AF_INET && domain != AF_INET6)

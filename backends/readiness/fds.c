@@ -8,6 +8,7 @@
  */
 #include "fds.h"
 #include "datagram.h"
+#include "os.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -273,7 +274,7 @@ int nx_fds_socket(struct nx_fd_table *table, uint32_t family, uint32_t type, uin
     if (type != NX_SOCK_STREAM && type != NX_SOCK_DGRAM)
         return -EPROTOTYPE;
     int os_type = type == NX_SOCK_STREAM ? SOCK_STREAM : SOCK_DGRAM;
-    int fd = socket(domain, os_type | SOCK_CLOEXEC | (nonblock ? SOCK_NONBLOCK : 0), 0);
+    int fd = os_socket(domain, os_type, nonblock);
     if (fd < 0)
         return -errno;
     int r = nx_fds_add(table, fd, NX_FD_SOCKET | (type == NX_SOCK_DGRAM ? NX_FD_DATAGRAM : 0), ret_handle);
@@ -329,19 +330,23 @@ static int set_flag(int fd, int level, int name, int64_t value)
 
 /*
  * bind(2) makes the file with the socket's own mode, less the umask: fchmod beforehand narrows it without a moment in
- * which the file could be opened by others, and can't give what the umask withholds.
+ * which the file could be opened by others, and can't give what the umask withholds. Other systems change the mode of
+ * files alone, and so only when it would be too late: there the folder's mode has to guard it.
  */
 static int set_unix_mode(int fd, int64_t value)
 {
-    int domain = 0;
-    socklen_t len = sizeof(domain);
     if (value < 0 || value > 0777)
         return -EINVAL;
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0)
-        return -errno;
+    int domain = os_domain(fd);
+    if (domain < 0)
+        return domain;
     if (domain != AF_UNIX)
         return -EINVAL;
+#ifdef __linux__
     return fchmod(fd, (mode_t)value) < 0 ? -errno : 0;
+#else
+    return -ENOTSUP;
+#endif
 }
 
 int nx_fds_option(struct nx_fd_table *table, nx_handle handle, uint32_t option, int64_t value)
@@ -430,6 +435,8 @@ int nx_fds_import(struct nx_fd_table *table, int32_t fd, uint32_t flags, uint32_
     len = sizeof(type);
     if (slot_flags && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_DGRAM)
         slot_flags |= NX_FD_DATAGRAM;
+    if (slot_flags)
+        os_no_sigpipe(fd);
     nx_handle handle;
     int r = nx_fds_add(table, fd, slot_flags, &handle);
     if (r < 0)

@@ -3,6 +3,7 @@
 readiness_sources = backends/readiness/adapter.c backends/readiness/adapter.h backends/readiness/calls.c \
 	backends/readiness/context.c backends/readiness/datagram.c backends/readiness/datagram.h \
 	backends/readiness/fds.c backends/readiness/fds.h backends/readiness/message.c backends/readiness/message.h \
+	backends/readiness/os.h \
 	backends/readiness/quick.h
 
 noinst_LTLIBRARIES += backends/libreadiness.la

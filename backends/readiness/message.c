@@ -9,6 +9,7 @@
 #define _GNU_SOURCE /* MSG_CMSG_CLOEXEC */
 #endif
 #include "message.h"
+#include "os.h"
 
 #include <errno.h>
 #include <string.h>
@@ -71,6 +72,9 @@ static uint32_t take_fds(struct cmsghdr *control, int32_t *ret_fds, uint32_t roo
     for (uint32_t i = 0; i < count; i++) {
         int fd;
         memcpy(&fd, CMSG_DATA(control) + i * sizeof(int), sizeof(fd));
+#ifdef OS_MARKS_RECEIVED
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+#endif
         if (control->cmsg_type == SCM_RIGHTS && taken < room)
             ret_fds[taken++] = fd;
         else

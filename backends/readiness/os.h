@@ -1,0 +1,148 @@
+/*
+ * readiness/os.h: sockets where they differ between systems. Not installed.
+ *
+ * macOS makes sockets that neither are close-on-exec nor don't block, and marks them afterwards: a fork in another
+ * thread between the two inherits one.
+ */
+#ifndef NEXUS_READINESS_OS_H
+#define NEXUS_READINESS_OS_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdbool.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#ifdef __APPLE__
+#include <poll.h>
+#include <sys/event.h>
+#endif
+
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0 /* SO_NOSIGPIPE says it once */
+#endif
+#ifndef MSG_CMSG_CLOEXEC
+#define MSG_CMSG_CLOEXEC 0
+#define OS_MARKS_RECEIVED 1 /* descriptors that came are marked one by one */
+#endif
+#ifndef POLLRDHUP
+#define POLLRDHUP 0 /* POLLHUP, which poll always looks for, means it there */
+#endif
+
+/*
+ * A short read of a TCP stream means that nothing is left, unless it stopped at urgent data. Where no poller can tell
+ * of those each read is tried until it would block.
+ */
+#if defined(__linux__) || defined(__APPLE__) || defined(__OpenBSD__)
+#define OS_TELLS_URGENT 1
+#else
+#define OS_TELLS_URGENT 0
+#endif
+
+static inline int os_mark(int fd, bool nonblock)
+{
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || (nonblock && fcntl(fd, F_SETFL, O_NONBLOCK) < 0)) {
+        int error = errno;
+        close(fd);
+        errno = error;
+        return -1;
+    }
+    return fd;
+}
+
+/* Of a socket that is ours: writing to a peer that is gone raises no signal. */
+static inline void os_no_sigpipe(int fd)
+{
+#ifdef SO_NOSIGPIPE
+    const int on = 1;
+    int error = errno;
+    setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof(on));
+    errno = error;
+#else
+    (void)fd;
+#endif
+}
+
+/* As socket(2). */
+static inline int os_socket(int domain, int type, bool nonblock)
+{
+#ifdef __APPLE__
+    int fd = socket(domain, type, 0);
+    if (fd >= 0)
+        fd = os_mark(fd, nonblock);
+#else
+    int fd = socket(domain, type | SOCK_CLOEXEC | (nonblock ? SOCK_NONBLOCK : 0), 0);
+#endif
+    if (fd >= 0)
+        os_no_sigpipe(fd);
+    return fd;
+}
+
+/* As accept(2): one that does not block. */
+static inline int os_accept(int listener)
+{
+#ifdef __APPLE__
+    int fd = accept(listener, NULL, NULL);
+    if (fd >= 0)
+        fd = os_mark(fd, true);
+#else
+    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+#endif
+    if (fd >= 0)
+        os_no_sigpipe(fd);
+    return fd;
+}
+
+/* AF_..., or -errno. */
+static inline int os_domain(int fd)
+{
+#ifdef SO_DOMAIN
+    int domain = 0;
+    socklen_t len = sizeof(domain);
+    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 ? -errno : domain;
+#else
+    struct sockaddr_storage name = {0};
+    socklen_t len = sizeof(name);
+    return getsockname(fd, (struct sockaddr *)&name, &len) < 0 ? -errno : name.ss_family;
+#endif
+}
+
+#ifdef __APPLE__
+/* poll(2) knows neither devices nor kqueues there: the events that hold now, as POLL... */
+static inline int os_level(int fd, int events)
+{
+    const struct timespec now = {0};
+    struct kevent changes[2], found[2];
+    int count = 0, ready = 0, kq = kqueue();
+    if (kq < 0)
+        return -errno;
+    if (events & POLLIN)
+        EV_SET(&changes[count++], (uintptr_t)fd, EVFILT_READ, EV_ADD, 0, 0, 0);
+    if (events & POLLOUT)
+        EV_SET(&changes[count++], (uintptr_t)fd, EVFILT_WRITE, EV_ADD, 0, 0, 0);
+    int n = kevent(kq, changes, count, found, 2, &now);
+    int error = n < 0 ? errno : 0;
+    close(kq);
+    for (int i = 0; i < n; i++) {
+        if (found[i].flags & EV_ERROR)
+            error = (int)found[i].data;
+        else
+            ready |= found[i].filter == EVFILT_READ ? POLLIN : POLLOUT;
+    }
+    return ready ? ready : -error;
+}
+#endif
+
+static inline bool os_is_tcp(int fd)
+{
+    int value = 0;
+    socklen_t len = sizeof(value);
+#ifdef SO_PROTOCOL
+    return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &value, &len) == 0 && value == IPPROTO_TCP;
+#else
+    return getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &value, &len) == 0;
+#endif
+}
+
+#endif
