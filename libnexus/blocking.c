@@ -24,6 +24,7 @@
 #define _GNU_SOURCE /* pthread_setname_np */
 #endif
 #include "blocking.h"
+#include "os.h"
 #include "setup.h"
 #include "sleeper.h"
 #include <string.h>
@@ -171,14 +172,9 @@ static void join_left(struct nxi_blocking *pool)
 
 static void name_thread(const struct nxi_blocking *pool, const struct pool_thread *self)
 {
-#ifdef __linux__
     char name[28];
     snprintf(name, sizeof(name), "%s-%u", pool->name, self->index % 1000);
-    pthread_setname_np(pthread_self(), name);
-#else
-    (void)pool;
-    (void)self;
-#endif
+    nxi_os_thread_name(name);
 }
 
 /* Until the pool closes or has nothing to do for so long. While others are joined a job may have come: that is looked
@@ -290,14 +286,8 @@ int nxi_blocking_open(const char *name, uint32_t thread_max, struct nxi_blocking
     struct nxi_blocking *pool = nxi_alloc(sizeof(*pool));
     if (!pool)
         return -ENOMEM;
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-#ifndef __APPLE__
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-#endif
     pthread_mutex_init(&pool->lock, NULL);
-    pthread_cond_init(&pool->gone, &attributes);
-    pthread_condattr_destroy(&attributes);
+    nxi_os_cond_init(&pool->gone);
     pool->thread_max = thread_max;
     snprintf(pool->name, sizeof(pool->name), "%s", name);
     *ret_pool = pool;
@@ -315,7 +305,6 @@ static void orphan(struct nxi_blocking *pool)
 
 void nxi_blocking_close(struct nxi_blocking *pool, nx_time deadline)
 {
-    struct timespec time = {.tv_sec = (time_t)(deadline / 1000000000), .tv_nsec = (long)(deadline % 1000000000)};
     int error = 0;
     if (!pool)
         return;
@@ -326,7 +315,7 @@ void nxi_blocking_close(struct nxi_blocking *pool, nx_time deadline)
             nxi_sleeper_ring(&thread->sleeper);
     while (pool->thread_count > 0 && error == 0)
         error = deadline == NX_FOREVER ? pthread_cond_wait(&pool->gone, &pool->lock)
-                                       : pthread_cond_timedwait(&pool->gone, &pool->lock, &time);
+                                       : nxi_os_cond_wait_until(&pool->gone, &pool->lock, deadline);
     bool all = pool->thread_count == 0;
     if (all)
         join_left(pool);

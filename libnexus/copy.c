@@ -5,7 +5,8 @@
  * sockets are O_NONBLOCK (splice heeds the descriptor's flag, not its own), and what a file is to give is in the page
  * cache, which cachestat(2) tells. When a call says EAGAIN the task waits by NX_OP_POLL. Otherwise, and under drivers
  * that leave their sockets blocking, the bytes go through a lent buffer. Writing a file by splice can block on the disk
- * and nothing tells in advance: that is always nx_pwrite's.
+ * and nothing tells in advance: that is always nx_pwrite's. Other systems have no splice, and a sendfile(2) that waits
+ * for the disk: there all bytes go through a lent buffer.
  *
  * The calls are made on duplicates of the descriptors, taken while the stream is this worker's. So nx_close elsewhere
  * neither pulls a descriptor away from a system call nor lets its number become another file's; it is noticed at the
@@ -17,15 +18,17 @@
 #include "file.h"
 #include "transfer.h"
 #include <fcntl.h>
+#include <unistd.h>
+#ifdef __linux__
 #include <sys/sendfile.h>
 #include <sys/syscall.h>
-#include <unistd.h>
+#endif
 
 #define CHUNK ((size_t)64 << 10) /* what a pipe holds */
 #define ROUNDS_MAX 16u           /* without a wait, before the driver is asked whether the stream is still open */
 #define UNSUITABLE 1             /* not by the kernel: through a buffer */
 
-#ifndef SYS_cachestat
+#if defined(__linux__) && !defined(SYS_cachestat)
 #define SYS_cachestat 451 /* the same on every architecture */
 #endif
 
@@ -120,6 +123,8 @@ static int relay_file(struct copy *copy, bool *ret_from)
 }
 
 /* ---- by the kernel ---- */
+
+#ifdef __linux__
 
 /* A duplicate of the stream's descriptor, or UNSUITABLE as a negative number. */
 static int duplicate(nx_stream *stream)
@@ -281,6 +286,24 @@ static int send_cached(struct copy *copy, bool *ret_from)
     }
     return error;
 }
+
+#else
+
+static int splice_streams(struct copy *copy, bool *ret_from)
+{
+    (void)copy;
+    (void)ret_from;
+    return UNSUITABLE;
+}
+
+static int send_cached(struct copy *copy, bool *ret_from)
+{
+    (void)copy;
+    (void)ret_from;
+    return UNSUITABLE;
+}
+
+#endif
 
 /* ---- the calls ---- */
 

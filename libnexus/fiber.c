@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 
 #include "fiber.h"
+#include "os.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -163,12 +164,7 @@ void nxi_fiber_thread(struct nxi_fiber *fiber)
 {
     memset(fiber, 0, sizeof(*fiber));
 #ifdef NXI_ASAN
-    pthread_attr_t attr;
-
-    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
-        pthread_attr_getstack(&attr, &fiber->low, &fiber->size);
-        pthread_attr_destroy(&attr);
-    }
+    nxi_os_thread_stack(&fiber->low, &fiber->size);
 #endif
 #ifdef NXI_TSAN
     fiber->tsan = __tsan_get_current_fiber();

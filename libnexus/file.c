@@ -13,9 +13,11 @@
 #include "file.h"
 #include <fcntl.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
 
 /* ---- at once ---- */
 

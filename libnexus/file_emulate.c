@@ -24,6 +24,17 @@ static int64_t stat_any(const struct nx_op *op, int fd)
     return op->data ? stat(op->data, ret_stat) : fstat(fd, ret_stat);
 }
 
+/* macOS' fsync leaves the bytes in the disk's cache. Not every file system has the other two. */
+static int sync_file(int fd, bool data_only)
+{
+#ifdef __APPLE__
+    int r = fcntl(fd, data_only ? F_BARRIERFSYNC : F_FULLFSYNC);
+    return r < 0 && errno != EBADF && errno != EIO ? fsync(fd) : r;
+#else
+    return data_only ? fdatasync(fd) : fsync(fd);
+#endif
+}
+
 /* As the system call has it: -1 and errno. */
 static int64_t carry_out(const struct nx_op *op, int fd)
 {
@@ -35,7 +46,7 @@ static int64_t carry_out(const struct nx_op *op, int fd)
     case NX_OP_PWRITEV:
         return pwritev(fd, op->data, (int)op->len, (off_t)op->offset);
     case NX_OP_FSYNC:
-        return op->arg ? fdatasync(fd) : fsync(fd);
+        return sync_file(fd, op->arg);
     case NX_OP_TRUNCATE:
         return ftruncate(fd, (off_t)op->offset);
     case NX_OP_STAT:

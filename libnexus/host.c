@@ -2,11 +2,11 @@
 #include "blocking.h"
 #include "config.h"
 #include "core.h"
+#include "os.h"
 #include "sleeper.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 
 static _Atomic int64_t live_bytes;
@@ -18,17 +18,12 @@ nx_time nxi_clock(void)
     return (nx_time)now.tv_sec * 1000000000 + now.tv_nsec + 1;
 }
 
-/* Only a signal before the system's first seeding interrupts the call. Where a sandbox denies it: good enough for a
- * seed. */
+/* Where a sandbox denies it: good enough for a seed. */
 static uint64_t host_random(void)
 {
     static _Atomic uint64_t count;
     uint64_t value;
-    ssize_t size;
-    do
-        size = getrandom(&value, sizeof(value), 0);
-    while (size < 0 && errno == EINTR);
-    if (size == sizeof(value))
+    if (nxi_os_random(&value, sizeof(value)))
         return value;
     value = (uint64_t)nxi_clock() + atomic_fetch_add(&count, 1) * UINT64_C(0x9e3779b97f4a7c15);
     value = (value ^ value >> 30) * UINT64_C(0xbf58476d1ce4e5b9); /* splitmix64 */

@@ -13,6 +13,7 @@
 #define _GNU_SOURCE
 #include "loader.h"
 #include "config.h"
+#include "os.h"
 #include "spec.h"
 #include "trust.h"
 
@@ -20,7 +21,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <link.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -214,13 +214,11 @@ static bool same_file(const char *path, const struct stat *checked)
 }
 
 /* dlsym(3) also looks into what the object depends on; a plugin that is linked to another one would pass for it. */
-static bool is_from(void *symbol, void *object)
+static bool is_from(void *symbol, const struct stat *checked)
 {
-    struct link_map *map = NULL;
     Dl_info info;
 
-    return dlinfo(object, RTLD_DI_LINKMAP, &map) == 0 && dladdr(symbol, &info) && info.dli_fname && map->l_name &&
-           strcmp(info.dli_fname, map->l_name) == 0;
+    return dladdr(symbol, &info) && info.dli_fname && same_file(info.dli_fname, checked);
 }
 
 static int load(const char *path, int fd, const struct stat *checked, const char *symbol_name, uint32_t kind,

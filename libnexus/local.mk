@@ -19,7 +19,7 @@ libnexus_libnexus_core_la_SOURCES = libnexus/abi.c libnexus/accept.c libnexus/ad
 	libnexus/inbox.c libnexus/join.c libnexus/kept.c libnexus/latest.c libnexus/listener.c libnexus/listener.h libnexus/loader.c \
 	libnexus/loader.h libnexus/loan.c libnexus/local.c libnexus/lock.c libnexus/log.c libnexus/metrics.c \
 	libnexus/mutex.c libnexus/mutex.h libnexus/oneshot.c libnexus/op.c libnexus/overflow.c libnexus/overflow.h \
-	libnexus/panic.c libnexus/peek.c libnexus/peek.h libnexus/pool.c libnexus/process.c libnexus/reaper.c libnexus/resolve.c libnexus/resolve.h \
+	libnexus/panic.c libnexus/peek.h libnexus/pool.c libnexus/process.c libnexus/reaper.c libnexus/resolve.c libnexus/resolve.h \
 	libnexus/reaper.h libnexus/runtime.c libnexus/rwlock.c libnexus/scope.c libnexus/second.c libnexus/select.c \
 	libnexus/select.h libnexus/sem.c libnexus/serve.c libnexus/setup.c libnexus/setup.h libnexus/signal.c \
 	libnexus/signals.h libnexus/sigquit.c libnexus/slots.c libnexus/slots.h libnexus/spec.c libnexus/spec.h libnexus/stack.c \
@@ -27,6 +27,15 @@ libnexus_libnexus_core_la_SOURCES = libnexus/abi.c libnexus/accept.c libnexus/ad
 	libnexus/sync.h libnexus/task.c libnexus/time.c libnexus/timer.c libnexus/timer.h libnexus/transfer.c \
 	libnexus/transfer.h libnexus/trust.c libnexus/trust.h libnexus/udp.c libnexus/unix.c libnexus/until_signal.c libnexus/unwind.c libnexus/unwind.h \
 	libnexus/util.h libnexus/waiter.c libnexus/waiter.h libnexus/waitgroup.c libnexus/watch.c libnexus/worker.c libnexus/writer.c
+# What systems do differently.
+if MACHO
+libnexus_libnexus_core_la_SOURCES += libnexus/peek_macho.c
+else
+libnexus_libnexus_core_la_SOURCES += libnexus/peek.c
+endif
+libnexus_libnexus_core_la_SOURCES += libnexus/asm.h libnexus/os.h libnexus/os_child.c libnexus/os_context.c libnexus/os_fd.c \
+	libnexus/os_pages.c libnexus/os_program.c libnexus/os_random.c libnexus/os_signal.c libnexus/os_snoop.c \
+	libnexus/os_spawn.c libnexus/os_thread.c
 if FIBER_X86_64
 libnexus_libnexus_core_la_SOURCES += libnexus/fiber_x86_64.S
 endif
@@ -43,6 +52,6 @@ if HAVE_VERSION_SCRIPT
 libnexus_libnexus_la_LDFLAGS += -Wl,--version-script=$(srcdir)/libnexus/libnexus.map
 endif
 EXTRA_libnexus_libnexus_la_DEPENDENCIES = libnexus/libnexus.map
-EXTRA_DIST += libnexus/libnexus.map
+EXTRA_DIST += libnexus/libnexus.map libnexus/plugin.map
 
 pkgconfig_DATA = libnexus/libnexus.pc libnexus/nexus-driver.pc

@@ -11,6 +11,7 @@
 #define _GNU_SOURCE
 
 #include "overflow.h"
+#include "os.h"
 #include "stack.h"
 
 #include <errno.h>
@@ -19,13 +20,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#ifndef AT_MINSIGSTKSZ
-#define AT_MINSIGSTKSZ 51
-#endif
 
 #define SIGNAL_STACK_BYTES ((size_t)32 << 10) /* beside the frame, which AVX-512 and AMX make big */
 
@@ -140,7 +136,7 @@ static void set_default(int signo)
 
 static void pass_on(int signo, siginfo_t *info, void *context, const struct sigaction *old)
 {
-    bool from_the_cpu = info->si_code > 0;
+    bool from_the_cpu = nxi_os_signal_of_fault(info);
 
     if (has_handler(old)) {
         if ((unsigned)old->sa_flags & (unsigned)SA_RESETHAND)
@@ -164,7 +160,7 @@ static void handle(int signo, siginfo_t *info, void *context)
     int saved_errno = errno;
     size_t stack_size;
 
-    if (info->si_code > 0 && nxi_stack_guard_hit(info->si_addr, &stack_size)) {
+    if (nxi_os_signal_of_fault(info) && nxi_stack_guard_hit(info->si_addr, &stack_size)) {
         report(stack_size);
         if (has_handler(old))
             sigaction(signo, old, NULL);
@@ -243,7 +239,7 @@ void nxi_overflow_remove(void)
 int nxi_overflow_thread(void)
 {
     stack_t stack;
-    size_t size = SIGNAL_STACK_BYTES + (size_t)getauxval(AT_MINSIGSTKSZ);
+    size_t size = SIGNAL_STACK_BYTES + nxi_os_signal_frame_size();
     void *memory;
 
     if (sigaltstack(NULL, &stack) != 0)

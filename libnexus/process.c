@@ -3,39 +3,29 @@
  *
  * Starting one is posix_spawn(3), which is vfork's cousin in glibc: the child borrows our memory until it has called
  * exec, so nothing is copied, exec's error is known when it returns, and signals are blocked meanwhile. The worker is
- * held that long: measured 0.2 to 0.8 ms on a busy machine of two cpus, the same with 1 GiB touched. Then everything
- * goes by a pidfd, which never means another process that got the number: its readability is the end, and whoever sees
- * that first reaps and keeps the status.
+ * held that long: measured 0.2 to 0.8 ms on a busy machine of two cpus, the same with 1 GiB touched. (Other systems:
+ * os_spawn.c.) Then everything goes by a descriptor for the child (os_child.c): its readability is the end, and whoever
+ * sees that first reaps and keeps the status.
  *
- * A process that is closed while it runs must not become a zombie: its pidfd goes to a thread that waits for all such
- * ones, is made with the first and ends with the last (reaper.c). It belongs to no runtime, since the child may outlive
- * them.
+ * A process that is closed while it runs must not become a zombie: its descriptor goes to a thread that waits for all
+ * such ones, is made with the first and ends with the last (reaper.c). It belongs to no runtime, since the child may
+ * outlive them.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #include "core.h"
+#include "os.h"
 #include "reaper.h"
 #include <fcntl.h>
 #include <nexus/net.h>
 #include <nexus/process.h>
-#include <poll.h>
 #include <signal.h>
-#include <spawn.h>
-#include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#ifndef P_PIDFD
-#define P_PIDFD 3
-#endif
-
-extern char **environ;
-
 struct nx_process {
-    pid_t pid;
-    int pidfd;
+    struct nxi_child child;
     pthread_mutex_t lock; /* for the two below */
     bool ended;
     int status;
@@ -78,9 +68,9 @@ static int above_stdio(int fd, bool ours)
 
 static int open_pipe(struct stdio *stdio, int which)
 {
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC) < 0)
-        return -errno;
+    int ends[2], error = nxi_os_pipe(ends, false);
+    if (error < 0)
+        return error;
     for (int end = 0; end < 2; end++) {
         int fd = above_stdio(ends[end], true);
         if (fd < 0) {
@@ -133,59 +123,17 @@ static int open_stdio(const nx_process_options *options, struct stdio *stdio)
 
 /* ---- starting ---- */
 
-/* A directory that can't be entered is found by the child after it has begun, as a program that isn't there is. */
-static int add_actions(posix_spawn_file_actions_t *actions, const nx_process_options *options,
-                       const struct stdio *stdio)
-{
-    int error = 0;
-    for (int i = 0; i < 3 && error == 0; i++)
-        if (stdio->child[i] >= 0)
-            error = posix_spawn_file_actions_adddup2(actions, stdio->child[i], i);
-    if (error == 0 && options->err == NX_STDIO_STDOUT)
-        error = posix_spawn_file_actions_adddup2(actions, 1, 2);
-    if (error == 0)
-        error = posix_spawn_file_actions_addclosefrom_np(actions, 3);
-    if (error == 0 && options->cwd)
-        error = posix_spawn_file_actions_addchdir_np(actions, options->cwd);
-    return -error;
-}
-
-static int set_attributes(posix_spawnattr_t *attributes, const nx_process_options *options)
-{
-    sigset_t none, all;
-    short flags = POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK;
-    if (options->new_session)
-        flags |= POSIX_SPAWN_SETSID;
-    sigemptyset(&none);
-    sigfillset(&all);
-    int error = posix_spawnattr_setflags(attributes, flags);
-    if (error == 0)
-        error = posix_spawnattr_setsigdefault(attributes, &all);
-    if (error == 0)
-        error = posix_spawnattr_setsigmask(attributes, &none);
-    return -error;
-}
-
 static int start(const nx_process_options *options, const struct stdio *stdio, pid_t *ret_pid)
 {
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    int error = -posix_spawn_file_actions_init(&actions);
-    if (error < 0)
-        return error;
-    error = -posix_spawnattr_init(&attributes);
-    if (error == 0) {
-        error = add_actions(&actions, options, stdio);
-        if (error == 0)
-            error = set_attributes(&attributes, options);
-        if (error == 0)
-            error =
-                -posix_spawnp(ret_pid, options->argv[0], &actions, &attributes, (char *const *)(uintptr_t)options->argv,
-                              options->envp ? (char *const *)(uintptr_t)options->envp : environ);
-        posix_spawnattr_destroy(&attributes);
-    }
-    posix_spawn_file_actions_destroy(&actions);
-    return error;
+    const struct nxi_spawn what = {
+        .argv = options->argv,
+        .envp = options->envp,
+        .cwd = options->cwd,
+        .stdio = {stdio->child[0], stdio->child[1], stdio->child[2]},
+        .err_as_out = options->err == NX_STDIO_STDOUT,
+        .new_session = options->new_session,
+    };
+    return nxi_os_spawn(&what, ret_pid);
 }
 
 static bool good(const nx_process_options *options)
@@ -227,9 +175,9 @@ static void free_process(struct nx_process *process)
     nxi_free(process, sizeof(*process));
 }
 
-/* There is no descriptor for a pidfd. The child is ended, if it is ours still: where SIGCHLD is ignored, or somebody
- * waits for all children, its number may be another's already. */
-static void end_without_pidfd(pid_t pid)
+/* There is no descriptor for it. The child is ended, if it is ours still: where SIGCHLD is ignored, or somebody waits
+ * for all children, its number may be another's already. */
+static void end_without_fd(pid_t pid)
 {
     siginfo_t info = {0};
     if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
@@ -240,15 +188,11 @@ static void end_without_pidfd(pid_t pid)
 }
 
 /* 0 or -errno; -ECHILD: it has ended and somebody else has reaped it. */
-static int open_pidfd(struct nx_process *process)
+static int open_child(struct nx_process *process, pid_t pid)
 {
-    process->pidfd = (int)syscall(SYS_pidfd_open, process->pid, 0);
-    if (process->pidfd >= 0)
-        return 0;
-    int error = -errno;
-    if (error == -ESRCH)
-        return -ECHILD;
-    end_without_pidfd(process->pid);
+    int error = nxi_child_open(pid, &process->child);
+    if (error < 0 && error != -ECHILD)
+        end_without_fd(pid);
     return error;
 }
 
@@ -272,10 +216,11 @@ int nx_process_spawn(const nx_process_options *given, nx_process **ret_process)
     }
     /* The streams first: what fails after the start would have to end the child again. */
     error = wrap_pipes(process, &stdio);
+    pid_t pid;
     if (error == 0)
-        error = start(&options, &stdio, &process->pid);
+        error = start(&options, &stdio, &pid);
     if (error == 0)
-        error = open_pidfd(process);
+        error = open_child(process, pid);
     close_all(stdio.child);
     close_all(stdio.parent);
     if (error < 0) {
@@ -289,46 +234,13 @@ int nx_process_spawn(const nx_process_options *given, nx_process **ret_process)
 
 /* ---- its end ---- */
 
-static bool has_ended(int pidfd)
-{
-    struct pollfd pollfd = {.fd = pidfd, .events = POLLIN};
-    return poll(&pollfd, 1, 0) > 0;
-}
-
-/* Since Linux 6.15 a pidfd keeps the status of a process that somebody else has reaped: PIDFD_GET_INFO. */
-static int status_of_reaped(int pidfd, int *ret_status)
-{
-    struct {
-        uint64_t mask, cgroup;
-        uint32_t ids[11];
-        int32_t exit_code;
-    } info = {.mask = 8}; /* PIDFD_INFO_EXIT */
-    _Static_assert(sizeof(info) == 64, "PIDFD_INFO_SIZE_VER0");
-    if (ioctl(pidfd, _IOC(_IOC_READ | _IOC_WRITE, 0xff, 11, sizeof(info)), &info) < 0 || !(info.mask & 8))
-        return -ECHILD;
-    *ret_status = info.exit_code;
-    return 0;
-}
-
-int nxi_reap(int pidfd, int *ret_status)
-{
-    siginfo_t info = {0};
-    if (waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG) < 0)
-        return errno == ECHILD ? status_of_reaped(pidfd, ret_status) : -errno;
-    if (info.si_pid == 0)
-        return -EAGAIN;
-    *ret_status = info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8
-                                             : info.si_status | (info.si_code == CLD_DUMPED ? 0x80 : 0);
-    return 0;
-}
-
 /* Takes note of its end. 0; -EAGAIN: it runs; -ECHILD: somebody else has reaped it, and its status is lost. */
 static int note_end(struct nx_process *process)
 {
     pthread_mutex_lock(&process->lock);
     int error = 0;
     if (!process->ended) {
-        error = nxi_reap(process->pidfd, &process->status);
+        error = nxi_child_reap(&process->child, &process->status);
         process->ended = error == 0;
     }
     pthread_mutex_unlock(&process->lock);
@@ -349,7 +261,7 @@ int nx_process_wait(nx_process *process, int *ret_status, nx_time deadline)
     }
     int error = note_end(process);
     if (error == -EAGAIN && deadline != NX_POLL) {
-        error = nx_fd_wait(process->pidfd, NX_READABLE, deadline);
+        error = nx_fd_wait(process->child.fd, NX_READABLE, deadline);
         if (error >= 0)
             error = note_end(process);
     } else {
@@ -365,17 +277,20 @@ int nx_process_kill(nx_process *process, int signo)
     NXI_ENTRY(-ENOSYS);
     if (nxi_forked())
         return -NX_EFORKED;
-    if (!process || signo < 0 || signo > SIGRTMAX)
+    if (!process || signo < 0 || signo > nxi_os_signal_max())
         return -EINVAL;
-    if (has_ended(process->pidfd))
+    if (nxi_child_ended(&process->child))
         return -ESRCH;
-    return syscall(SYS_pidfd_send_signal, process->pidfd, signo, NULL, 0) < 0 ? -errno : 0;
+    pthread_mutex_lock(&process->lock); /* until it is reaped the number is the child's */
+    int error = process->ended ? -ESRCH : nxi_child_kill(&process->child, signo);
+    pthread_mutex_unlock(&process->lock);
+    return error;
 }
 
 pid_t nx_process_pid(const nx_process *process)
 {
     NXI_ENTRY(-ENOSYS);
-    return process ? process->pid : -EINVAL;
+    return process ? process->child.pid : -EINVAL;
 }
 
 static nx_stream *take(nx_process *process, int which)
@@ -414,9 +329,9 @@ int nx_process_close(nx_process *process)
         return 0;
     close_streams(process);
     if (note_end(process) == -EAGAIN)
-        nxi_reap_later(process->pidfd);
+        nxi_reap_later(&process->child);
     else
-        close(process->pidfd);
+        close(process->child.fd);
     free_process(process);
     return 0;
 }

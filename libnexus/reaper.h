@@ -2,10 +2,9 @@
 #ifndef NXI_REAPER_H
 #define NXI_REAPER_H
 
-/* Reaps a child that has ended: 0; -EAGAIN: it runs; -errno of waitid(2). process.c */
-int nxi_reap(int pidfd, int *ret_status);
+#include "os.h"
 
-/* Takes the pidfd over: reaps the child when it ends, and closes it. Any thread. */
-void nxi_reap_later(int pidfd);
+/* Takes the child's descriptor over: reaps the child when it ends, and closes it. Any thread. */
+void nxi_reap_later(const struct nxi_child *child);
 
 #endif

@@ -10,13 +10,13 @@
 #include "core.h"
 #include "cpus.h"
 #include "dump.h"
+#include "os.h"
 #include "overflow.h"
 #include "setup.h"
 #include <nexus/runtime.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 
 #define SHUTDOWN_STEP_NS INT64_C(10000000)
 #define SHUTDOWN_TELL_NS INT64_C(500000000) /* then it says which blocking calls it waits for */
@@ -97,17 +97,13 @@ static void block_signals(const struct nx_runtime *runtime, sigset_t *ret_old)
 
 static void name_thread(const struct nxi_worker *worker)
 {
-#ifdef __linux__
     char name[16];
     const char *base = worker->runtime->setup->thread_name;
     char index[12];
     int digits = snprintf(index, sizeof(index), "-%u", worker->index);
     snprintf(name, sizeof(name), "%.*s%s", (int)sizeof(name) - 1 - digits, base, index); /* the kernel keeps 15 bytes */
-    pthread_setname_np(pthread_self(), name);
-    prctl(PR_SET_TIMERSLACK, 1UL); /* else every sleep is 50 us late */
-#else
-    (void)worker;
-#endif
+    nxi_os_thread_name(name);
+    nxi_os_thread_exact_timers();
 }
 
 static void close_contexts(struct nxi_worker *worker)
@@ -299,15 +295,9 @@ static void free_runtime(struct nx_runtime *runtime)
 
 static void init_locks(struct nx_runtime *runtime)
 {
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-#ifndef __APPLE__
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-#endif
     pthread_mutex_init(&runtime->lock, NULL);
     pthread_mutex_init(&runtime->idle_lock, NULL);
-    pthread_cond_init(&runtime->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    nxi_os_cond_init(&runtime->changed);
 }
 
 /* Not worth failing for. */
@@ -433,9 +423,7 @@ static int wait_empty(struct nx_runtime *runtime, nx_time until)
     pthread_mutex_lock(&runtime->lock);
     while (live_tasks(runtime) > 0 && nxi_clock() < until) {
         nx_time step = nxi_time_add(nxi_clock(), SHUTDOWN_STEP_NS);
-        step = step < until ? step : until;
-        struct timespec time = {.tv_sec = (time_t)(step / 1000000000), .tv_nsec = (long)(step % 1000000000)};
-        pthread_cond_timedwait(&runtime->changed, &runtime->lock, &time);
+        nxi_os_cond_wait_until(&runtime->changed, &runtime->lock, step < until ? step : until);
     }
     pthread_mutex_unlock(&runtime->lock);
     return live_tasks(runtime) > 0 ? -ETIMEDOUT : 0;

@@ -6,6 +6,7 @@
  * small table and never closed while a handler may be running, so that a byte never goes to a descriptor that has
  * become something else. When the process' last runtime is gone, dispositions and pipes are given back.
  */
+#include "os.h"
 #include "signals.h"
 #include <fcntl.h>
 #include <nexus/net.h>
@@ -95,11 +96,11 @@ static void handler(int signo)
 static uint64_t bits_of(const sigset_t *set)
 {
     uint64_t bits = 0;
-    for (int signo = 1; signo <= SIGNALS_MAX; signo++) {
+    for (int signo = 1; signo <= nxi_os_signal_max(); signo++) {
         if (sigismember(set, signo) != 1)
             continue;
-        if (signo == SIGKILL || signo == SIGSTOP || signo == SIGSEGV || signo == SIGBUS || signo == SIGFPE ||
-            signo == SIGILL || signo == SIGTRAP || (signo > SIGSYS && signo < SIGRTMIN)) /* the C library's own */
+        if (signo > SIGNALS_MAX || signo == SIGKILL || signo == SIGSTOP || signo == SIGSEGV || signo == SIGBUS ||
+            signo == SIGFPE || signo == SIGILL || signo == SIGTRAP || nxi_os_signal_reserved(signo))
             return 0;
         bits |= bit_of(signo);
     }
@@ -121,31 +122,17 @@ static int install(uint64_t bits)
     return 0;
 }
 
-static int make_pipe(int ends[2])
-{
-#ifdef __linux__
-    return pipe2(ends, O_CLOEXEC | O_NONBLOCK);
-#else
-    if (pipe(ends) < 0)
-        return -1;
-    for (int end = 0; end < 2; end++) {
-        fcntl(ends[end], F_SETFD, FD_CLOEXEC);
-        fcntl(ends[end], F_SETFL, O_NONBLOCK);
-    }
-    return 0;
-#endif
-}
-
 /* A pipe nobody uses, made when there is none. The lock is held. */
 static int take_pipe(void)
 {
-    int ends[2];
+    int ends[2], error;
     for (int i = 0; i < PIPES_MAX; i++) {
         if (in_use[i])
             continue;
         if (atomic_load(&write_ends[i]) == 0) {
-            if (make_pipe(ends) < 0)
-                return -errno;
+            error = nxi_os_pipe(ends, true);
+            if (error < 0)
+                return error;
             read_ends[i] = ends[0];
             atomic_store(&write_ends[i], ends[1] + 1);
         }

@@ -1,8 +1,8 @@
 /*
  * sigquit.c: SIGQUIT writes a dump to stderr.
  *
- * The handler only writes to an eventfd; a thread that waits for it writes the dump. So nothing of the dump has to be
- * async-signal-safe, and no worker needs to be alive. The eventfd is closed when no handler can be about to write to
+ * The handler only rings a bell; a thread that waits for it writes the dump. So nothing of the dump has to be
+ * async-signal-safe, and no worker needs to be alive. The bell is closed when no handler can be about to write to
  * it: the handler counts itself in before it reads the descriptor, and remove takes the descriptor away before it
  * waits for the count to be zero (all seq_cst).
  */
@@ -11,27 +11,21 @@
 #endif
 #include "core.h"
 #include "dump.h"
+#include "os.h"
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
-static _Atomic int bell; /* the eventfd + 1; 0: none */
+static _Atomic int rope; /* the bell's + 1; 0: none */
 static _Atomic int handlers;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* for the rest */
 static unsigned installed;
 static struct sigaction previous;
+static struct nxi_bell bell;
 static pthread_t thread;
 static atomic_bool ending;
-
-static void ring(int fd)
-{
-    const uint64_t one = 1;
-    ssize_t ignored = write(fd, &one, sizeof(one));
-    (void)ignored;
-}
 
 static void handle(int signo)
 {
@@ -43,36 +37,35 @@ static void handle(int signo)
         return;
     }
     atomic_fetch_add(&handlers, 1);
-    int fd = atomic_load(&bell) - 1;
+    int fd = atomic_load(&rope) - 1;
     if (fd >= 0)
-        ring(fd);
+        nxi_bell_ring(fd);
     atomic_fetch_sub(&handlers, 1);
     errno = saved_errno;
 }
 
 static void *dump_main(void *arg)
 {
-    int fd = *(int *)arg;
+    const int ear = *(int *)arg;
     nxi_free(arg, sizeof(int));
-    pthread_setname_np(pthread_self(), "nexus-dump");
+    nxi_os_thread_name("nexus-dump");
     for (;;) { /* ends: remove rings after it has set ending */
-        uint64_t count;
-        ssize_t n = read(fd, &count, sizeof(count));
+        bool rung = nxi_bell_hear(ear);
         if (atomic_load(&ending))
             return NULL;
-        if (n == (ssize_t)sizeof(count))
+        if (rung)
             nxi_dump(STDERR_FILENO, &ending); /* a stderr that takes nothing holds up no runtime's end */
     }
 }
 
 /* With all signals blocked: handlers belong to the program's threads. */
-static int start_thread(int fd)
+static int start_thread(void)
 {
     sigset_t all, old;
     int *arg = nxi_alloc(sizeof(*arg));
     if (!arg)
         return -ENOMEM;
-    *arg = fd;
+    *arg = bell.ear;
     atomic_store(&ending, false);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -83,10 +76,10 @@ static int start_thread(int fd)
     return error;
 }
 
-static void stop_thread(int fd)
+static void stop_thread(void)
 {
     atomic_store(&ending, true);
-    ring(fd);
+    nxi_bell_ring(bell.rope);
     pthread_join(thread, NULL);
 }
 
@@ -94,20 +87,20 @@ static void stop_thread(int fd)
 static int install(void)
 {
     struct sigaction action = {.sa_handler = handle, .sa_flags = SA_RESTART | SA_ONSTACK};
-    int fd = eventfd(0, EFD_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    int error = start_thread(fd);
+    int error = nxi_bell_open(&bell, false);
+    if (error < 0)
+        return error;
+    error = start_thread();
     if (error == 0) {
-        atomic_store(&bell, fd + 1);
+        atomic_store(&rope, bell.rope + 1);
         sigfillset(&action.sa_mask);
         if (sigaction(SIGQUIT, &action, &previous) == 0)
             return 0;
         error = -errno;
-        atomic_store(&bell, 0);
-        stop_thread(fd);
+        atomic_store(&rope, 0);
+        stop_thread();
     }
-    close(fd);
+    nxi_bell_close(&bell);
     return error;
 }
 
@@ -128,11 +121,11 @@ void nxi_sigquit_remove(void)
         /* Another library may have put its handler over ours: that stays. */
         if (sigaction(SIGQUIT, NULL, &now) == 0 && now.sa_handler == handle)
             sigaction(SIGQUIT, &previous, NULL);
-        int fd = atomic_exchange(&bell, 0) - 1;
+        atomic_store(&rope, 0);
         while (atomic_load(&handlers) > 0) /* ends: each is a few instructions */
             sched_yield();
-        stop_thread(fd);
-        close(fd);
+        stop_thread();
+        nxi_bell_close(&bell);
     }
     pthread_mutex_unlock(&lock);
 }

@@ -16,6 +16,7 @@
 #define _GNU_SOURCE
 
 #include "stack.h"
+#include "os.h"
 #include "overflow.h"
 
 #include <assert.h>
@@ -25,7 +26,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -49,7 +49,7 @@
 #endif
 #endif
 
-#ifndef MADV_GUARD_INSTALL
+#if defined(__linux__) && !defined(MADV_GUARD_INSTALL)
 #define MADV_GUARD_INSTALL 102
 #endif
 
@@ -125,33 +125,34 @@ static void warn_once(void)
 /* A kernel may take an advice it doesn't know about, and an emulator any: only a read that fails is a proof. */
 static bool guard_works(void)
 {
-    uint64_t value = 1;
     bool works = false;
-    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+#ifdef MADV_GUARD_INSTALL
+    uint64_t value = 1;
+    int ends[2], error = nxi_os_pipe(ends, true);
     char *page = mmap(NULL, nxi_stack_page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-    if (fd >= 0 && page != MAP_FAILED && madvise(page, nxi_stack_page_size, MADV_GUARD_INSTALL) == 0)
-        works = write(fd, page, sizeof(value)) == -1 && errno == EFAULT &&
-                write(fd, &value, sizeof(value)) == (ssize_t)sizeof(value);
+    if (error == 0 && page != MAP_FAILED && madvise(page, nxi_stack_page_size, MADV_GUARD_INSTALL) == 0)
+        works = write(ends[1], page, sizeof(value)) == -1 && errno == EFAULT &&
+                write(ends[1], &value, sizeof(value)) == (ssize_t)sizeof(value);
     if (page != MAP_FAILED)
         munmap(page, nxi_stack_page_size);
-    if (fd >= 0)
-        close(fd);
+    if (error == 0) {
+        close(ends[0]);
+        close(ends[1]);
+    }
+#endif
     return works;
 }
 
-static size_t max_map_count(void)
+static bool install_guard_pages(char *address, size_t size)
 {
-    char text[32] = "";
-    size_t count = 65530;
-    int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
-
-    if (fd < 0)
-        return count;
-    if (read(fd, text, sizeof(text) - 1) > 0 && strtoul(text, NULL, 10) > 0)
-        count = strtoul(text, NULL, 10);
-    close(fd);
-    return count;
+#ifdef MADV_GUARD_INSTALL
+    return madvise(address, size, MADV_GUARD_INSTALL) == 0;
+#else
+    (void)address;
+    (void)size;
+    return false;
+#endif
 }
 
 static void init(void)
@@ -164,7 +165,7 @@ static void init(void)
     on_valgrind = RUNNING_ON_VALGRIND;
 #endif
     /* half of the mappings stay for the program and its other libraries */
-    atomic_store(&mprotect_left, max_map_count() / 4);
+    atomic_store(&mprotect_left, nxi_os_mappings_max() / 4);
     atomic_store(&guards, guard_works() ? NXI_GUARDS_MADVISE : NXI_GUARDS_MPROTECT);
 }
 
@@ -248,14 +249,11 @@ static struct nxi_slab *map_slab(unsigned size_class)
 
     if (slab == NULL)
         return NULL;
-    slab->base = mmap(NULL, size * slot_count, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
-    if (slab->base == MAP_FAILED) {
+    slab->base = nxi_os_stacks_map(size * slot_count);
+    if (slab->base == NULL) {
         free(slab);
         return NULL;
     }
-    /* A huge page per touched stack would be 2 MiB and 229 µs. EINVAL: a kernel without them. */
-    madvise(slab->base, size * slot_count, MADV_NOHUGEPAGE);
     slab->guard_size = class_guard_bytes(size_class);
     slab->size_class = size_class;
     slab->slot_count = slot_count;
@@ -298,7 +296,7 @@ static enum slot_state install_guard(char *address, size_t size)
     enum nxi_stack_guards wanted = nxi_stacks_guards();
 
     /* EINVAL: the memory is locked */
-    if (wanted == NXI_GUARDS_MADVISE && madvise(address, size, MADV_GUARD_INSTALL) == 0)
+    if (wanted == NXI_GUARDS_MADVISE && install_guard_pages(address, size))
         return SLOT_MADVISE;
     if (wanted != NXI_GUARDS_NONE && reserve_mprotect()) {
         if (mprotect(address, size, PROT_NONE) == 0)
@@ -615,12 +613,11 @@ void nxi_stack_put_slow(struct nxi_stack_cache *cache, struct nxi_stack *stack)
  * Giving pages back
  */
 
-/* EINVAL: the memory is locked, and stays. */
 static void trim(struct nxi_stack *stack, uintptr_t end)
 {
     end &= ~(uintptr_t)(nxi_stack_page_size - 1);
     if (end > (uintptr_t)stack->low)
-        madvise(stack->low, end - (uintptr_t)stack->low, MADV_DONTNEED);
+        nxi_os_pages_drop(stack->low, end - (uintptr_t)stack->low);
     stack->flags &= (uint8_t)~NXI_STACK_DEEP;
 }
 
@@ -692,7 +689,7 @@ static void release(struct nxi_stack *stack)
     unsigned size_class = stack->size_class;
     char *end = slab->base + (index + 1) * class_bytes(size_class);
 
-    madvise(stack->low, (size_t)(end - stack->low), MADV_DONTNEED);
+    nxi_os_pages_drop(stack->low, (size_t)(end - stack->low));
     pthread_mutex_lock(&depot.lock);
     if (slab->free_count == 0 && slab->used_count == slab->slot_count) {
         slab->next_free = depot.classes[size_class].slabs;
@@ -789,7 +786,7 @@ size_t nxi_stack_high_water_at(const struct nxi_stack *control, const void *addr
 
         if (pages > sizeof(resident))
             pages = sizeof(resident);
-        if (mincore(at, pages * nxi_stack_page_size, resident) != 0)
+        if (!nxi_os_pages_resident(at, pages, resident))
             return 0;
         for (size_t i = 0; i < pages; i++, at += nxi_stack_page_size) {
             const char *end = at + nxi_stack_page_size < top ? at + nxi_stack_page_size : top;

@@ -18,6 +18,7 @@
 #endif
 #include "core.h"
 #include "dump.h"
+#include "os.h"
 #include "unwind.h"
 #include <sched.h>
 #include <signal.h>
@@ -81,7 +82,7 @@ static void handle(int signo, siginfo_t *info, void *context)
 {
     int expected = ASKED;
     (void)signo;
-    if (info->si_code != SI_TKILL || atomic_load(&buffer.state) != ASKED ||
+    if (!nxi_os_signal_sent_here(info) || atomic_load(&buffer.state) != ASKED ||
         !pthread_equal(atomic_load(&buffer.asked),
                        pthread_self()) || /* somebody else's signal, which found another thread */
         !atomic_compare_exchange_strong(&buffer.state, &expected, COPYING))
@@ -96,11 +97,11 @@ static void handle(int signo, siginfo_t *info, void *context)
 
 /* ---- the signal ---- */
 
-/* A real-time signal that nobody has a handler for. */
+/* A signal that nobody has a handler for. */
 int nxi_stall_signal(void)
 {
     int chosen = atomic_load(&stall_signal);
-    for (int signo = SIGRTMAX - 1; chosen == 0 && signo > SIGRTMIN; signo--) {
+    for (int signo, turn = 0; chosen == 0 && (signo = nxi_os_signal_spare(turn)) > 0; turn++) {
         struct sigaction action;
         if (sigaction(signo, NULL, &action) < 0 || action.sa_flags & SA_SIGINFO || action.sa_handler != SIG_DFL)
             continue;
@@ -242,12 +243,10 @@ static void *watch_main(void *arg)
     struct nxi_stall *stall = arg;
     int64_t step = stall->threshold_ns / LOOKS_PER_THRESHOLD;
     step = step > LOOK_NS_MIN ? step : LOOK_NS_MIN;
-    pthread_setname_np(pthread_self(), "nexus-stall");
+    nxi_os_thread_name("nexus-stall");
     pthread_mutex_lock(&stall->lock);
     while (!stall->ending) {
-        nx_time until = nxi_clock() + step;
-        struct timespec time = {.tv_sec = (time_t)(until / 1000000000), .tv_nsec = (long)(until % 1000000000)};
-        pthread_cond_timedwait(&stall->changed, &stall->lock, &time);
+        nxi_os_cond_wait_until(&stall->changed, &stall->lock, nxi_clock() + step);
         pthread_mutex_unlock(&stall->lock);
         for (uint32_t i = 0; i < stall->runtime->worker_count; i++)
             look_at(stall, stall->runtime->workers[i]);
@@ -269,17 +268,13 @@ static int start_thread(struct nxi_stall *stall)
 
 int nxi_stall_start(struct nx_runtime *runtime, int64_t threshold_ns, struct nxi_stall **ret_stall)
 {
-    pthread_condattr_t attributes;
     struct nxi_stall *stall = nxi_alloc(sizeof(*stall));
     if (!stall)
         return -ENOMEM;
     stall->runtime = runtime;
     stall->threshold_ns = threshold_ns;
     pthread_mutex_init(&stall->lock, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&stall->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    nxi_os_cond_init(&stall->changed);
     int error = use_buffer();
     if (error == 0) {
         error = start_thread(stall);

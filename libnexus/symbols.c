@@ -3,21 +3,24 @@
  *
  * dladdr(3) knows exported names only, and waits for whoever is in dlopen(3); so the file that holds the address is
  * asked of the loader's lock-free table (glibc 2.35), read by pread(2) and searched here. Everything read is checked
- * against its size: the file may have been replaced.
+ * against its size: the file may have been replaced. Other C libraries have no such table: there dladdr says which file
+ * it is. On macOS, where it knows static functions as well, it says all.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #include "unwind.h"
 #include <dlfcn.h>
-#include <elf.h>
 #include <fcntl.h>
-#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#ifndef __APPLE__
+#include <elf.h>
+#include <link.h>
+#endif
 
 #define MODULES_MAX 32
 #define CACHE_SIZE 1024u /* addresses; a dump repeats few */
@@ -26,8 +29,13 @@
 
 struct module {
     uintptr_t base; /* what is added to the file's addresses */
+    uintptr_t key;  /* what the loader calls it by */
     char path[4096];
+#ifndef __APPLE__
     ElfW(Sym) * symbols;
+#else
+    void *symbols;
+#endif
     char *strings;
     size_t symbol_count, strings_size;
 };
@@ -60,20 +68,45 @@ void nxi_symbols_close(struct nxi_symbols *symbols)
     free(symbols);
 }
 
-static struct link_map *map_of(uintptr_t pc)
+static const char *file_name(const char *path)
 {
-#if defined(__GLIBC__) && defined(DLFO_STRUCT_HAS_EH_DBASE)
-    struct dl_find_object found;
-    return _dl_find_object((void *)pc, &found) == 0 ? found.dlfo_link_map : NULL;
-#elif defined(__GLIBC__)
-    Dl_info info;
-    struct link_map *map = NULL;
-    return dladdr1((void *)pc, &info, (void **)&map, RTLD_DL_LINKMAP) ? map : NULL;
-#else
-    (void)pc;
-    return NULL;
-#endif
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
 }
+
+/* symbol: "" if it has none. */
+static void write_entry(struct entry *entry, uintptr_t pc, const char *symbol, uintptr_t into, const char *path,
+                        uintptr_t address)
+{
+    char name[sizeof(entry->name) + 24] = "";
+    entry->pc = pc;
+    snprintf(entry->name, sizeof(entry->name), "%s", symbol);
+    if (*symbol)
+        snprintf(name, sizeof(name), "%.95s+0x%llx ", symbol, (unsigned long long)into);
+    snprintf(entry->text, sizeof(entry->text), "%s(%.60s+0x%llx)", name, file_name(path), (unsigned long long)address);
+}
+
+static void write_unknown(struct entry *entry, uintptr_t pc)
+{
+    entry->pc = pc;
+    entry->name[0] = '\0';
+    snprintf(entry->text, sizeof(entry->text), "0x%llx", (unsigned long long)pc);
+}
+
+#ifdef __APPLE__
+
+static void resolve(struct nxi_symbols *symbols, uintptr_t pc, bool is_return, struct entry *entry)
+{
+    Dl_info info;
+    (void)symbols;
+    if (!dladdr((void *)(pc - is_return), &info) || !info.dli_fname)
+        write_unknown(entry, pc);
+    else
+        write_entry(entry, pc, info.dli_sname ? info.dli_sname : "", pc - (uintptr_t)info.dli_saddr, info.dli_fname,
+                    pc - (uintptr_t)info.dli_fbase);
+}
+
+#else
 
 /* A part of the file in memory of its own, with a zero behind it. */
 static void *read_part(int fd, uint64_t offset, uint64_t size)
@@ -118,6 +151,8 @@ static void read_file(struct module *module, const char *path)
     if (pread(fd, &header, sizeof(header), 0) == (ssize_t)sizeof(header) &&
         memcmp(header.e_ident, ELFMAG, SELFMAG) == 0 && header.e_shentsize == sizeof(ElfW(Shdr)) &&
         header.e_shnum <= SECTIONS_MAX) {
+        if (header.e_type == ET_EXEC)
+            module->base = 0; /* its addresses are the memory's, wherever it begins */
         ElfW(Shdr) *sections = read_part(fd, header.e_shoff, (uint64_t)header.e_shnum * sizeof(*sections));
         if (sections) {
             read_symbols(module, fd, sections, header.e_shnum, SHT_SYMTAB);
@@ -135,35 +170,61 @@ static void copy_path(char *to, size_t size, const char *from)
     memset(to, 0, size);
     for (size_t length = size - 1; from && length > 0 && !nxi_snoop(to, from, length); length /= 2)
         memset(to, 0, size);
-    if (!*to)
-        snprintf(to, size, "/proc/self/exe");
+}
+
+/* Which file the address is in: its base, and its name, "" for the program. */
+static bool place_of(uintptr_t pc, uintptr_t *ret_base, const char **ret_path)
+{
+#if defined(__GLIBC__)
+    struct link_map *found = NULL, map;
+#if defined(DLFO_STRUCT_HAS_EH_DBASE)
+    struct dl_find_object object;
+    if (_dl_find_object((void *)pc, &object) == 0)
+        found = object.dlfo_link_map;
+#else
+    Dl_info info;
+    if (!dladdr1((void *)pc, &info, (void **)&found, RTLD_DL_LINKMAP))
+        found = NULL;
+#endif
+    if (!found || !nxi_snoop(&map, found, sizeof(map)))
+        return false;
+    *ret_base = map.l_addr;
+    *ret_path = map.l_name;
+    return true;
+#else
+    Dl_info info;
+    if (!dladdr((void *)pc, &info))
+        return false;
+    *ret_base = (uintptr_t)info.dli_fbase;
+    *ret_path = info.dli_fname;
+    return true;
+#endif
 }
 
 static struct module *module_of(struct nxi_symbols *symbols, uintptr_t pc)
 {
-    struct link_map *found = map_of(pc), map;
-    if (!found || !nxi_snoop(&map, found, sizeof(map)))
+    uintptr_t base;
+    const char *path;
+    if (!place_of(pc, &base, &path))
         return NULL;
     for (unsigned i = 0; i < symbols->module_count; i++)
-        if (symbols->modules[i].base == map.l_addr)
+        if (symbols->modules[i].key == base)
             return &symbols->modules[i];
     if (symbols->module_count == MODULES_MAX)
         return NULL;
     struct module *module = &symbols->modules[symbols->module_count++];
-    module->base = map.l_addr;
-    copy_path(module->path, sizeof(module->path), map.l_name);
-    read_file(module, module->path);
-    if (strcmp(module->path, "/proc/self/exe") == 0) {
-        ssize_t length = readlink("/proc/self/exe", module->path, sizeof(module->path) - 1);
-        module->path[length > 0 ? length : 0] = '\0';
+    module->base = module->key = base;
+    copy_path(module->path, sizeof(module->path), path);
+    if (*module->path) {
+        read_file(module, module->path);
+        return module;
     }
+#ifdef __linux__
+    read_file(module, "/proc/self/exe"); /* also when its file is gone */
+#endif
+    if (nxi_os_program(module->path, sizeof(module->path)) < 0)
+        module->path[0] = '\0';
     return module;
-}
-
-static const char *file_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
 }
 
 /* The function that the file's address is in, or NULL. Without a size it reaches up to the next. */
@@ -187,23 +248,19 @@ static const ElfW(Sym) * function_at(const struct module *module, uintptr_t addr
 static void resolve(struct nxi_symbols *symbols, uintptr_t pc, bool is_return, struct entry *entry)
 {
     struct module *module = module_of(symbols, pc - is_return);
-    entry->pc = pc;
-    entry->name[0] = '\0';
     if (!module) {
-        snprintf(entry->text, sizeof(entry->text), "0x%llx", (unsigned long long)pc);
+        write_unknown(entry, pc);
         return;
     }
     uintptr_t address = pc - module->base;
     const ElfW(Sym) *symbol = function_at(module, address - is_return);
     if (symbol)
-        snprintf(entry->name, sizeof(entry->name), "%s", module->strings + symbol->st_name);
-    char name[sizeof(entry->name) + 24] = "";
-    if (symbol)
-        snprintf(name, sizeof(name), "%.95s+0x%llx ", module->strings + symbol->st_name,
-                 (unsigned long long)(address - symbol->st_value));
-    snprintf(entry->text, sizeof(entry->text), "%s(%.60s+0x%llx)", name, file_name(module->path),
-             (unsigned long long)address);
+        write_entry(entry, pc, module->strings + symbol->st_name, address - symbol->st_value, module->path, address);
+    else
+        write_entry(entry, pc, "", 0, module->path, address);
 }
+
+#endif
 
 const char *nxi_symbols_describe(struct nxi_symbols *symbols, uintptr_t pc, bool is_return, const char **ret_name)
 {

@@ -10,6 +10,7 @@
  */
 #define _GNU_SOURCE
 #include "trust.h"
+#include "os.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -77,9 +78,10 @@ static bool is_in_same_hands(const char *path, const struct stat *described, boo
 static bool has_power_already(const struct stat *described, bool by_group)
 {
     const uintptr_t code[] = {(uintptr_t)nxi_trust_open, (uintptr_t)getppid};
+    char program[PATH_MAX];
     Dl_info info;
 
-    if (is_in_same_hands("/proc/self/exe", described, by_group))
+    if (nxi_os_program(program, sizeof(program)) == 0 && is_in_same_hands(program, described, by_group))
         return true;
     for (size_t i = 0; i < sizeof(code) / sizeof(code[0]); i++)
         if (dladdr((void *)code[i], &info) && info.dli_fname && info.dli_fname[0] == '/' &&

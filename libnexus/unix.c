@@ -1,10 +1,6 @@
 /* unix.c: streams connected to each other, and descriptors sent along with bytes. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* pipe2 */
-#endif
+#include "os.h"
 #include "transfer.h"
-#include <fcntl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 /* Both become streams, or are closed. */
@@ -35,9 +31,8 @@ int nx_pair(nx_stream **ret_one, nx_stream **ret_other)
         return nxi_no_task();
     if (!ret_one || !ret_other)
         return -EINVAL;
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
-        return -errno;
-    return adopt(fds, ret_one, ret_other);
+    int error = nxi_os_socketpair(fds);
+    return error < 0 ? error : adopt(fds, ret_one, ret_other);
 }
 
 int nx_pipe(nx_stream **ret_read, nx_stream **ret_write)
@@ -48,9 +43,8 @@ int nx_pipe(nx_stream **ret_read, nx_stream **ret_write)
         return nxi_no_task();
     if (!ret_read || !ret_write)
         return -EINVAL;
-    if (pipe2(fds, O_CLOEXEC) < 0)
-        return -errno;
-    return adopt(fds, ret_read, ret_write);
+    int error = nxi_os_pipe(fds, false);
+    return error < 0 ? error : adopt(fds, ret_read, ret_write);
 }
 
 /* Over anything but a Unix socket the kernel would send the bytes and drop the descriptors without a word. */

@@ -4,54 +4,17 @@
  * The stack is a copy, so it holds still and every read of it is checked. Where each function has put its return
  * address and its caller's registers is in the unwind tables of its file (.eh_frame, there also at -O2 without frame
  * pointers and for C); they are found by the compiler's own _Unwind_Find_FDE, which takes no lock with glibc 2.35 or
- * newer. A frame without tables is left by its frame pointer. On AArch64, whose ABI keeps frame records, the chain of
- * those is all that is needed.
+ * newer. A frame without tables is left by its frame pointer. On AArch64, whose ABI keeps frame records, and on macOS
+ * and the BSDs, whose compilers keep frame pointers, the chain of those is all that is needed.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #include "unwind.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <stdatomic.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
+#ifdef __linux__
 #include <ucontext.h>
-#include <unistd.h>
-
-static atomic_bool readv_denied;
-
-/* Three system calls, and no descriptor that would have to be kept, closed and looked after in a forked child. */
-static ssize_t read_own_memory(void *to, uintptr_t from, size_t size)
-{
-    int fd = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    ssize_t n = pread(fd, to, size, (off_t)from);
-    close(fd);
-    return n;
-}
-
-bool nxi_snoop(void *to, const void *from, size_t size)
-{
-    int saved_errno = errno;
-    ssize_t n = -1;
-#ifdef SYS_process_vm_readv
-    struct iovec local = {to, size}, remote = {(void *)(uintptr_t)from, size};
-    if (!atomic_load_explicit(&readv_denied, memory_order_relaxed)) {
-        n = syscall(SYS_process_vm_readv, getpid(), &local, 1UL, &remote, 1UL, 0UL);
-        if (n < 0 && errno != EFAULT && errno != ENOMEM) /* a seccomp profile: EPERM, ENOSYS or what it likes */
-            atomic_store_explicit(&readv_denied, true, memory_order_relaxed);
-    }
-#else
-    atomic_store_explicit(&readv_denied, true, memory_order_relaxed);
 #endif
-    if (atomic_load_explicit(&readv_denied, memory_order_relaxed))
-        n = read_own_memory(to, (uintptr_t)from, size);
-    errno = saved_errno;
-    return n == (ssize_t)size;
-}
 
 static bool read_word(const struct nxi_stack_copy *copy, uintptr_t at, uintptr_t *ret_word)
 {
@@ -593,9 +556,17 @@ int nxi_unwind(const struct nxi_registers *first, const struct nxi_stack_copy *c
     return count;
 }
 
-#elif defined(__aarch64__) && defined(__linux__)
+#elif defined(__aarch64__) || (defined(__x86_64__) && !defined(__ILP32__))
 
+#ifdef __aarch64__
 #define CODE_MASK UINT64_C(0x0000ffffffffffff) /* without a pointer's signature */
+#define FRAME 0u                               /* of what nxi_fiber_swap keeps: where the frame pointer is */
+#define KEPT 16u                               /* and how much that is, up to and with the return address behind it */
+#else
+#define CODE_MASK UINT64_MAX
+#define FRAME 40u
+#define KEPT 56u
+#endif
 
 bool nxi_registers_of_fiber(struct nxi_registers *ret_registers, uintptr_t sp, const struct nxi_stack_copy *copy)
 {
@@ -605,17 +576,19 @@ bool nxi_registers_of_fiber(struct nxi_registers *ret_registers, uintptr_t sp, c
 #else
     *ret_registers = (struct nxi_registers){.exact = false};
     ret_registers->of[7] = sp;
-    return read_word(copy, sp, &ret_registers->of[6]) && read_word(copy, sp + 8, &ret_registers->of[16]);
+    return read_word(copy, sp + FRAME, &ret_registers->of[6]) && read_word(copy, sp + KEPT - 8, &ret_registers->of[16]);
 #endif
 }
 
 bool nxi_registers_of_signal(struct nxi_registers *ret_registers, const void *context)
 {
-    const ucontext_t *ucontext = context;
+    struct nxi_os_context stopped;
+    if (!nxi_os_context(context, &stopped))
+        return false;
     *ret_registers = (struct nxi_registers){.exact = true};
-    ret_registers->of[6] = ucontext->uc_mcontext.regs[29];
-    ret_registers->of[7] = ucontext->uc_mcontext.sp;
-    ret_registers->of[16] = ucontext->uc_mcontext.pc;
+    ret_registers->of[6] = stopped.fp;
+    ret_registers->of[7] = stopped.sp;
+    ret_registers->of[16] = stopped.pc;
     return true;
 }
 

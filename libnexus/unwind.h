@@ -7,15 +7,12 @@
 #define NXI_UNWIND_H
 
 #include "fiber.h"
+#include "os.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define NXI_FRAMES_MAX 64
-
-/* Copies memory of this process that may change or vanish meanwhile: the kernel reads it, so that nothing faults. All
- * of it or false. Async-signal-safe. */
-bool nxi_snoop(void *to, const void *from, size_t size);
 
 /* A copy of the stack from the stack pointer up, as far as there was room. */
 struct nxi_stack_copy {

@@ -9,6 +9,7 @@
  * few condition variables that live for ever, so that nothing of the sleeper is touched after its flag is set.
  */
 #include "core.h"
+#include "os.h"
 
 #define BUCKETS 64u
 
@@ -20,16 +21,10 @@ static pthread_once_t buckets_once = PTHREAD_ONCE_INIT;
 
 static void init_buckets(void)
 {
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-#ifndef __APPLE__
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-#endif
     for (unsigned i = 0; i < BUCKETS; i++) {
         pthread_mutex_init(&buckets[i].lock, NULL);
-        pthread_cond_init(&buckets[i].woken, &attributes);
+        nxi_os_cond_init(&buckets[i].woken);
     }
-    pthread_condattr_destroy(&attributes);
 }
 
 static struct bucket *bucket_of(const struct nxi_waiter *waiter)
@@ -94,14 +89,13 @@ void nxi_waiter_wake(struct nxi_waiter *waiter, uint32_t reason)
 static int wait_thread(struct nxi_waiter *waiter, nx_time deadline)
 {
     struct bucket *bucket = bucket_of(waiter);
-    struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000), .tv_nsec = (long)(deadline % 1000000000)};
     int error = 0;
     pthread_mutex_lock(&bucket->lock);
     while (!atomic_load_explicit(&waiter->woken, memory_order_relaxed) && error == 0) {
         if (deadline == NX_FOREVER)
             pthread_cond_wait(&bucket->woken, &bucket->lock);
         else
-            error = pthread_cond_timedwait(&bucket->woken, &bucket->lock, &until);
+            error = nxi_os_cond_wait_until(&bucket->woken, &bucket->lock, deadline);
     }
     bool woken = atomic_load_explicit(&waiter->woken, memory_order_relaxed);
     pthread_mutex_unlock(&bucket->lock);
