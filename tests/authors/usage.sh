@@ -78,6 +78,11 @@ full() {
 }
 claim a_write_that_fails_is_told full
 claim and_leaves_nothing [ ! -e large ]
+killed() {
+    (ulimit -f 4 && exec "$nexus" new driver large) && return 1
+    [ ! -e large ]
+}
+claim nor_does_one_that_is_killed_by_a_signal killed
 if [ "$(id -u)" != 0 ]; then
     mkdir closed && chmod 555 closed && cd closed || exit 1
     claim a_folder_that_cannot_be_made says 1 "Permission denied; call this in a folder that you can write to" driver x

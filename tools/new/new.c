@@ -3,7 +3,7 @@
  * plugins themselves, which are also examples, in examples/plugins/; here they get their names.
  *
  * A folder is written whole or not at all: mkdir(2) says whether the name was free, and from then on all that is in the
- * folder is ours, to be removed if a write fails.
+ * folder is ours, to be removed if a write fails. Signals wait meanwhile.
  */
 #include "new.h"
 #include "../nexus.h"
@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -247,7 +248,7 @@ static int cant_make(const char *name, int error)
     return NEXUS_FAILED;
 }
 
-static int create(struct project *project)
+static int write_folder(struct project *project)
 {
     int r;
 
@@ -264,6 +265,19 @@ static int create(struct project *project)
     fprintf(stderr, "nexus new: can't write '%s': %s; nothing is left of it. Make room, or call this elsewhere\n",
             project->name, strerror(-r));
     return NEXUS_FAILED;
+}
+
+/* A signal waits until the folder is whole, or gone. */
+static int create(struct project *project)
+{
+    sigset_t all, before;
+    int status;
+
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, &before);
+    status = write_folder(project);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return status;
 }
 
 /* Who could write to a folder above is the loader's to say, of any file in it. */
