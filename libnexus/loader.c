@@ -239,7 +239,7 @@ static int load(const char *path, int fd, const struct stat *checked, const char
     if (!same_file(path, checked))
         return refuse(sentence, ENOEXEC, "it was replaced while it was being loaded: start again");
     symbol = dlsym(object, symbol_name);
-    if (!symbol || !is_from(symbol, object))
+    if (!symbol || !is_from(symbol, checked))
         return refuse(sentence, ENOEXEC, "its %s comes from another file: a plugin must not link another", symbol_name);
     plugin = symbol;
     r = nxi_loader_check(plugin, kind, sentence->text, sentence->size);
