@@ -2,7 +2,7 @@
  * odd_driver: a right driver of an unusual shape. It loads the driver in NXT_ODD_REAL and hands its table on, but does
  * what NXT_ODD names in a way that the contract allows and hardly any driver takes. `nexus conform` must pass it.
  *
- *     later    nothing but NOWAIT completes inline; what is done comes two polls later
+ *     later    nothing but NOWAIT and MEMBERSHIP completes inline; what is done comes two polls later
  *     short    READ and WRITE move some bytes, WRITEV the first piece that has any
  *     early    every other wait returns early, with nothing
  *     full     three operations are taken between two polls, then submit says -EAGAIN
@@ -88,7 +88,7 @@ static int odd_submit(struct nx_ctx *ctx, struct nx_op *op, struct nx_completion
         op->flags &= (uint16_t)~NX_OP_MULTISHOT;
     r = real->submit(ctx, op, ret_inline);
     odd->taken += r == 0;
-    if (shape != LATER || r != 1 || op->flags & NX_OP_NOWAIT || odd->count == STASH_MAX)
+    if (shape != LATER || r != 1 || op->flags & NX_OP_NOWAIT || op->code == NX_OP_MEMBERSHIP || odd->count == STASH_MAX)
         return r;
     odd->stash[odd->count++] = *ret_inline;
     return 0;

@@ -220,6 +220,8 @@ void driver_membership(const struct subject *subject)
 
     if (capability_of(rig, NX_OP_MEMBERSHIP).level == NX_CAP_NO)
         skip("capability says NX_CAP_NO to MEMBERSHIP: %s", capability_of(rig, NX_OP_MEMBERSHIP).reason);
+    if (!HAS(rig, option))
+        skip("option is NULL: a sender can't choose the interface");
     if (scope == 0)
         skip("this machine has no interface lo or lo0");
     r = rig->ops->socket(ctx, NX_AF_INET, NX_SOCK_DGRAM, &member);
