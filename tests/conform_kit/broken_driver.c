@@ -451,7 +451,7 @@ static void broken_disarm(struct nx_ctx *ctx)
 
 static uint32_t spin_a_while(struct nx_ctx *ctx, struct nx_completion *out, uint32_t max, nx_time until)
 {
-    const nx_time end = host->now() + MS < until ? host->now() + MS : until;
+    const nx_time end = host->now() + MS / 8 < until ? host->now() + MS / 8 : until;
 
     while (host->now() < end)
         ;
