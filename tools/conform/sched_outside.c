@@ -163,6 +163,9 @@ void sched_guest(const struct subject *subject)
     else
         check_stack(bed);
     CHECK(books.now_calls == looks, "the clock was read %llu times", (unsigned long long)(books.now_calls - looks));
+    /* Of this program's own threads, the last may still be on its way out of the kernel's list. */
+    for (const nx_time until = real_now() + PATIENCE / 6; thread_count() != threads && real_now() < until;)
+        snooze(1000000);
     CHECK(thread_count() == threads, "it has started %d threads", thread_count() - threads);
     for (int i = 1; i < 32; i++) {
         sigaction(i, NULL, &after);
