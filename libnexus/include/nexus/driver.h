@@ -93,7 +93,7 @@ typedef uint64_t nx_handle;
     4u /* READ: data is NULL, and len a hint. Only where the capability has it: then bytes are always lent */
 #define NX_OP_ZEROCOPY 8u
 #define NX_OP_INJECT 16u
-#define NX_OP_LINK 32u
+#define NX_OP_LINK 32u /* the next op of this context begins when this one has succeeded; else it is -ECANCELED */
 
 struct nx_op { /* 64 bytes */
     nx_handle handle;
