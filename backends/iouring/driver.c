@@ -231,11 +231,21 @@ static bool have_cqes(const struct nx_ctx *ctx)
     return io_uring_cq_ready(&ctx->uring.ring) != 0;
 }
 
-/* Completions that exist, or would if this thread entered the kernel for them. */
+/* What a poll would certainly find. */
 static bool have_work(struct nx_ctx *ctx)
 {
-    return have_cqes(ctx) || (nxi_uring_flags(&ctx->uring) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) ||
-           ctx->backlog_first;
+    return have_cqes(ctx) || (nxi_uring_flags(&ctx->uring) & IORING_SQ_CQ_OVERFLOW) || ctx->backlog_first;
+}
+
+/*
+ * TASKRUN says that completions would be made if this thread entered the kernel, but it may say so when there are none:
+ * the kernel sets it after it has queued the work, and when this thread has done the work in between, it stays set
+ * until the next completion. So it is a reason to enter, never one not to sleep: an enter that sleeps looks itself.
+ */
+static bool must_enter(const struct nx_ctx *ctx)
+{
+    return nxi_uring_queued(&ctx->uring) ||
+           (nxi_uring_flags(&ctx->uring) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
 }
 
 static uint32_t iouring_poll(struct nx_ctx *ctx, struct nx_completion *out, uint32_t max)
@@ -243,8 +253,7 @@ static uint32_t iouring_poll(struct nx_ctx *ctx, struct nx_completion *out, uint
     uint32_t n = ctx->backlog_first || ctx->wake_wanted ? nxi_uring_drain(ctx, out, max) : 0;
 
     for (uint32_t turn = 0; turn < POLL_TURNS; turn++) {
-        uint32_t flags = nxi_uring_flags(&ctx->uring);
-        if (nxi_uring_queued(&ctx->uring) || (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)))
+        if (must_enter(ctx))
             nxi_uring_enter(&ctx->uring, 0, IORING_ENTER_GETEVENTS, NULL);
         n += nxi_uring_reap(ctx, out + n, max - n);
         if (__builtin_expect(!(nxi_uring_flags(&ctx->uring) & IORING_SQ_CQ_OVERFLOW), 1))
@@ -254,13 +263,14 @@ static uint32_t iouring_poll(struct nx_ctx *ctx, struct nx_completion *out, uint
     return n;
 }
 
-/* Another driver waits: nobody will call wait, so flush now, and let an early wake count as work. */
+/* Another driver waits: nobody will call wait, so flush now, and let an early wake count as work. What completes after
+ * the enter is told by the descriptor, which was read before. */
 static int arm_for_another(struct nx_ctx *ctx, bool notified)
 {
     uint64_t count;
     ssize_t r = read(ctx->notify_fd, &count, sizeof(count)); /* what it told of is looked at below */
     (void)r;
-    if (nxi_uring_queued(&ctx->uring))
+    if (must_enter(ctx))
         nxi_uring_enter(&ctx->uring, 0, IORING_ENTER_GETEVENTS, NULL);
     if (!notified && !have_work(ctx))
         return 0;
@@ -293,7 +303,7 @@ static void sleep_by_ppoll(struct nx_ctx *ctx, int64_t timeout_ns)
     struct pollfd pollfd = {.fd = ctx->uring.ring.ring_fd, .events = POLLIN};
     struct timespec timeout = {.tv_sec = timeout_ns / NS_PER_S, .tv_nsec = timeout_ns % NS_PER_S};
 
-    if (nxi_uring_queued(&ctx->uring))
+    if (must_enter(ctx))
         nxi_uring_enter(&ctx->uring, 0, IORING_ENTER_GETEVENTS, NULL);
     if (!have_work(ctx))
         ppoll(&pollfd, 1, &timeout, NULL);

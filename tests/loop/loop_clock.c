@@ -4,7 +4,9 @@
  */
 #include "nxt_net.h"
 #include <fcntl.h>
+#include <nexus/chan.h>
 #include <nexus/file.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -93,6 +95,116 @@ NXT_TASK_TEST(messages_come_before_the_clock_moves_and_deadlines_when_it_does, .
     nx_close(stream);
     nx_cancel(server);
     nxt_expect_eq(nxt_result(server), 0);
+}
+
+/* ---- a time passes only when there is nothing to do in it ---- */
+
+struct talk {
+    nx_listener *listener;
+    char where[64], path[128];
+    nx_chan *answers;
+    uint32_t random;
+    int rounds;
+};
+
+static uint32_t draw(struct talk *talk, uint32_t below)
+{
+    talk->random = talk->random * 1664525 + 1013904223;
+    return (talk->random >> 8) % below;
+}
+
+static intptr_t hear(void *arg)
+{
+    struct talk *talk = arg;
+    nx_stream *stream;
+    nx_loan loan;
+    nx_time told;
+    nxt_require_eq(nx_accept(talk->listener, &stream, NX_FOREVER), 0, -1);
+    for (int i = 0; i < talk->rounds; i++) {
+        if (i % 2) {
+            nxt_require_eq(nx_read_exact(stream, &told, sizeof(told), NX_FOREVER), sizeof(told), -1);
+        } else {
+            nxt_require_eq(nx_read_loan(stream, &loan, NX_FOREVER), sizeof(told), -1);
+            memcpy(&told, loan.data, sizeof(told));
+            nx_loan_return(&loan);
+        }
+        nxt_require_eq(nx_now(), told, -1);
+        nxt_require_eq(nx_chan_send(talk->answers, &told, NX_FOREVER), 0, -1);
+    }
+    nx_close(stream);
+    return 0;
+}
+
+static intptr_t do_nothing(void *arg)
+{
+    return (intptr_t)arg;
+}
+
+static void do_something(struct talk *talk, nx_file *file)
+{
+    intptr_t result;
+    switch (draw(talk, 5)) {
+    case 0:
+        nxt_expect_eq(nx_blocking(do_nothing, talk, &result, NX_FOREVER), 0);
+        break;
+    case 1:
+        nxt_expect_eq(nx_pwrite(file, "data", 4, draw(talk, 1000), NX_FOREVER), 4);
+        break;
+    case 2:
+        nxt_expect_eq(nxt_result(nx_spawn(do_nothing, NULL)), 0);
+        break;
+    case 3:
+        nx_yield();
+        break;
+    default:
+        break;
+    }
+}
+
+static intptr_t speak(void *arg)
+{
+    struct talk *talk = arg;
+    nx_stream *stream;
+    nx_file *file;
+    nx_time answer;
+    nxt_require_eq(nx_connect(talk->where, NULL, &stream, NX_FOREVER), 0, -1);
+    nxt_require_eq(nx_file_open(talk->path, O_RDWR | O_CREAT | O_TRUNC, 0600, &file, NX_FOREVER), 0, -1);
+    for (int i = 0; i < talk->rounds; i++) {
+        nx_time until = nx_after_ns(draw(talk, 1000));
+        nxt_expect_eq(nx_sleep_until(until), 0);
+        nxt_require_eq(nx_now(), until, -1);
+        nxt_require_eq(nx_write(stream, &until, sizeof(until), NX_FOREVER), sizeof(until), -1);
+        do_something(talk, file);
+        nxt_require_eq(nx_chan_recv(talk->answers, &answer, NX_FOREVER), 0, -1);
+        nxt_require_eq(answer, until, -1);
+        nxt_require_eq(nx_now(), until, -1);
+    }
+    nx_close(stream);
+    nx_file_close(file);
+    unlink(talk->path);
+    return 0;
+}
+
+NXT_TASK_TEST(no_time_passes_while_anything_is_on_its_way, .workers = 4)
+{
+    struct talk talks[8];
+    nx_task tasks[16];
+    for (uint32_t i = 0; i < 8; i++) {
+        talks[i] = (struct talk){.random = i + 1, .rounds = (int)nxt_scaled(500, 50)};
+        snprintf(talks[i].path, sizeof(talks[i].path), "%s", nxt_temp_path("talk"));
+        talks[i].path[strlen(talks[i].path) - 1] = (char)('0' + i);
+        talks[i].listener = nxt_listen_on("127.0.0.1:0", talks[i].where, sizeof(talks[i].where));
+        nxt_require(talks[i].listener);
+        nxt_require_eq(nx_chan_create(sizeof(nx_time), i % 2, &talks[i].answers), 0);
+    }
+    for (uint32_t i = 0; i < 16; i++)
+        tasks[i] = nxt_task_on((int)(i + i / 8) % 4, i < 8 ? hear : speak, &talks[i % 8]);
+    for (uint32_t i = 0; i < 16; i++)
+        nxt_expect_eq(nxt_result(tasks[i]), 0);
+    for (uint32_t i = 0; i < 8; i++) {
+        nx_listener_close(talks[i].listener);
+        nx_chan_destroy(talks[i].answers);
+    }
 }
 
 /* ---- real time ---- */

@@ -1502,6 +1502,30 @@ static void with_nothing_to_do_no_system_call_is_made(void **state)
     assert_int_equal(stat_of("enters"), before);
 }
 
+/* The flag of work for this thread may be set a moment after the work was done, and nobody takes it back. */
+static void a_flag_of_work_that_is_not_there_keeps_nobody_awake(void **state)
+{
+    (void)state;
+    struct nx_completion out[4];
+    uint32_t returns = 0;
+    settle_kernel();
+    turn(NX_POLL);
+    __atomic_fetch_or(fix.ctx->uring.ring.sq.kflags, IORING_SQ_TASKRUN, __ATOMIC_SEQ_CST);
+    for (nx_time until = host_now() + 20 * MS; host_now() < until; returns++) {
+        if (ops->arm(fix.ctx) == 0)
+            assert_int_equal(ops->wait(fix.ctx, out, 4, until), 0);
+        else
+            assert_int_equal(ops->poll(fix.ctx, out, 4), 0);
+    }
+    assert_true(returns < 20);
+    assert_true(ops->wait_fd(fix.ctx) >= 0); /* and where another driver sleeps */
+    for (returns = 0; returns < 20 && ops->arm(fix.ctx) == -EAGAIN; returns++)
+        ops->poll(fix.ctx, out, 4);
+    ops->disarm(fix.ctx);
+    assert_true(returns < 20);
+    __atomic_fetch_and(fix.ctx->uring.ring.sq.kflags, ~IORING_SQ_TASKRUN, __ATOMIC_SEQ_CST);
+}
+
 static void a_turn_submits_and_waits_in_one_system_call(void **state)
 {
     (void)state;
@@ -1873,6 +1897,7 @@ static const struct {
     TEST_ON(a_retry_that_finds_no_room_is_kept_and_can_be_cancelled, RETRIES),
     TEST(out_of_memory_is_a_completion_and_leaves_nothing),
     TEST(with_nothing_to_do_no_system_call_is_made),
+    TEST(a_flag_of_work_that_is_not_there_keeps_nobody_awake),
     TEST_ON(a_turn_submits_and_waits_in_one_system_call, OWN_SUBMIT),
     TEST(completions_are_handed_out_up_to_max),
     TEST(a_wait_ends_in_time_and_not_before),
