@@ -205,11 +205,12 @@ void nxi_listener_init_accept(struct nx_listener *listener)
 
 static int make_stream(struct nxi_worker *worker, struct nxi_worker *home, nx_handle handle, nx_stream **ret_stream)
 {
+    const bool pinned = nxi_listener_driver(worker)->ops->affinity == NX_AFFINITY_PINNED;
     int error = nxi_stream_new(worker, 0, handle, ret_stream);
-    if (error == 0 && nxi_listener_driver(worker)->ops->affinity == NX_AFFINITY_PINNED)
+    if (error == 0 && pinned)
         nxi_stream_own(*ret_stream, home);
     if (error < 0)
-        nxi_handle_close(worker, 0, handle);
+        nxi_handle_close(pinned ? home : worker, 0, handle);
     return error;
 }
 

@@ -38,7 +38,10 @@ void nxi_handle_close(struct nxi_worker *worker, uint32_t driver, nx_handle hand
         .node = {.run = orphan_submit},
         .driver = driver,
     };
-    orphan_submit(worker, &orphan->node);
+    if (worker == nxi_self())
+        orphan_submit(worker, &orphan->node);
+    else
+        nxi_post(worker, &orphan->node);
 }
 
 /* ---- foreign descriptors ---- */

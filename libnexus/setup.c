@@ -242,13 +242,21 @@ static int open_scheduler(void *arg, const struct nx_plugin *plugin, const struc
     return error;
 }
 
+/* Without a descriptor it rings its worker itself: so it is since ABI 0.2, before it was one that can't be waited for. */
+static bool rings(const struct nx_runtime *runtime, uint32_t index)
+{
+    const struct nx_plugin *plugin = index ? runtime->setup->file.plugin : runtime->setup->net.plugin;
+    return !NXI_HAS(runtime->drivers[index].ops, wait_fd) && (plugin->abi_major > 0 || plugin->abi_minor >= 2);
+}
+
 /* It can wait for the other one, if there is one: by its descriptor, or because that one rings. */
 static bool can_wait_for_all(const struct nx_runtime *runtime, uint32_t index)
 {
     const struct nx_driver_ops *ops = runtime->drivers[index].ops, *other = runtime->drivers[1 - index].ops;
     if (!NXI_HAS(ops, wait))
         return false;
-    return runtime->driver_count < 2 || runtime->clock || !NXI_HAS(other, wait_fd) || NXI_HAS(ops, import_fd);
+    return runtime->driver_count < 2 || runtime->clock || rings(runtime, 1 - index) ||
+           (NXI_HAS(other, wait_fd) && NXI_HAS(ops, import_fd));
 }
 
 /* The driver that sleeps for all: the network one if it can. */

@@ -266,7 +266,7 @@ static inline void hand_back(struct nx_op *what, const struct nxi_stream_op *op)
 {
     if (NXI_UNLIKELY(what->flags & NX_OP_LOAN)) {
         what->data = op->base.op.data;
-        what->driver[0] = op->base.op.driver[0];
+        what->driver[0] = what->data ? op->base.op.driver[0] : 0; /* it may be submitted again, and begins with zero */
     }
 }
 

@@ -120,7 +120,9 @@ int64_t nxi_loop_send(struct nx_driver *driver, struct nxi_loop_end *end, const 
         return error;
     else if (to->family == NX_AF_UNIX)
         error = to->data[0] ? -ENOENT : -ECONNREFUSED;
-    else if (!message->addr)
+    else if (!message->addr) {
         end->error = ECONNREFUSED;
+        nxi_loop_stir(driver, end); /* who waits to receive there is told, too */
+    }
     return error < 0 ? error : (int64_t)len;
 }

@@ -44,8 +44,9 @@ void nxi_loop_leave(struct nx_driver *driver)
     while ((ctx = driver->ringing)) { /* ends: each turn takes one out, and others only come by those who ring it too */
         driver->ringing = ctx->ring_next;
         ctx->ringing = false;
+        uint32_t worker = ctx->worker; /* without the lock the context may be closed by then */
         unlock(driver);
-        driver->host->wake_worker(driver->config, ctx->worker);
+        driver->host->wake_worker(driver->config, worker);
         nxi_loop_enter(driver);
     }
     unlock(driver);

@@ -384,3 +384,29 @@ NXT_TASK_TEST(datagrams_come_whole_from_whom_they_say, .workers = 2)
     nxt_expect_eq(nx_udp_join(one, &here, 0), -ENOTSUP);
     nx_udp_close(one);
 }
+
+static intptr_t receive(void *arg)
+{
+    char data[8];
+    return nx_udp_recv(arg, data, sizeof(data), NULL, NX_FOREVER);
+}
+
+NXT_TASK_TEST(who_waits_to_receive_is_told_that_nobody_is_there)
+{
+    nx_udp *one, *gone;
+    nx_addr there;
+    nxt_require_eq(nx_udp_bind("127.0.0.1:0", NULL, &one), 0);
+    nxt_require_eq(nx_udp_bind("127.0.0.1:0", NULL, &gone), 0);
+    nxt_expect_eq(nx_udp_addr(gone, &there), 0);
+    nxt_expect_eq(nx_udp_connect(one, &there), 0);
+    nx_udp_close(gone);
+    nx_task receiver = nx_spawn(receive, one);
+    nxt_await_parked(receiver);
+    nxt_expect_eq(nx_udp_send(one, "lost", 4, NULL, NX_FOREVER), 4);
+    nx_time until = nx_after_ms(2000);
+    intptr_t result = 0;
+    if (!nxt_expect_eq(nx_join(receiver, &result, until), 0))
+        nx_cancel(receiver);
+    nxt_expect_eq(result, -ECONNREFUSED);
+    nx_udp_close(one);
+}
