@@ -59,6 +59,15 @@ unset NXT_BROKEN_SAYS
 export NXT_BROKEN=NXD-009
 expect 1 a_run_goes_on_after_a_failure '^ok 2 - NXD-015' --only=NXD-009,NXD-015 "$broken"
 
+NXT_BROKEN=NXD-058 # it fails in the middle, with a file there
+mkdir "$work/tmp"
+if [ -e "$backends/iouring.so" ]; then
+    TMPDIR=$work/tmp NXT_BROKEN_REAL=$backends/iouring.so "$nexus" conform --only=NXD-058 "$broken" >"$work/out" 2>&1
+    [ $? -eq 1 ] && grep -q 'PREADV of the last' "$work/out" && rmdir "$work/tmp"
+    claim what_fails_leaves_no_folder_either
+fi
+NXT_BROKEN=NXD-009
+
 # Of JSON: what jq would be asked, by a reader of whatever is here.
 if command -v python3 >/dev/null; then
     "$nexus" conform --json --only=NXD-009,NXD-015,NXD-052 "$broken" >"$work/out" 2>&1

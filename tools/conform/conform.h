@@ -54,6 +54,7 @@ struct report {
     enum verdict verdict;
     char text[1024]; /* what was seen, or what allows the skip */
     char doing[160]; /* while it runs: for a crash, a hang */
+    char folder[96]; /* that it has made; removed however it ends */
 };
 
 /* Runs it in a child; limit_ms: then it hangs. 0, or -errno if there can't be a child. */
@@ -64,6 +65,7 @@ int run_requirement(const struct requirement *requirement, const struct subject 
 void fail(const char *format, ...) NX_PRINTF(1, 2) __attribute__((noreturn));
 void skip(const char *format, ...) NX_PRINTF(1, 2) __attribute__((noreturn));
 void doing(const char *format, ...) NX_PRINTF(1, 2);
+const char *scratch_folder(void); /* a new one, for files right in it; NULL: it can't be made */
 #define CHECK(condition, ...)                                                                                          \
     do {                                                                                                               \
         if (!(condition))                                                                                              \

@@ -128,12 +128,12 @@ void driver_edges(const struct subject *subject)
 
 /* ---- files ---- */
 
-static char folder[64];
+static const char *folder;
 
 static void make_folder(void)
 {
-    snprintf(folder, sizeof(folder), "/tmp/nexus-conform-XXXXXX");
-    CHECK(mkdtemp(folder) != NULL, "this program could not make a folder in /tmp");
+    folder = scratch_folder();
+    CHECK(folder != NULL, "this program could not make a folder in TMPDIR or /tmp");
 }
 
 static const char *path_of(const char *name)
@@ -202,8 +202,6 @@ void driver_file(const struct subject *subject)
     close_handle(rig, 0, file);
     r = move(rig, file, NX_OP_PREADV, &back, 1, 0);
     CHECK(r == -EBADF, "PREADV of a closed file gives %s", error_text(r));
-    unlink(path_of("file"));
-    rmdir(folder);
     rig_close(rig);
 }
 
@@ -259,7 +257,5 @@ void driver_paths(const struct subject *subject)
         r = on_path(rig, NX_OP_UNLINK, path_of("file"), 0);
         CHECK(r == -ENOENT, "UNLINK of what is not there gives %s", error_text(r));
     }
-    unlink(path_of("file"));
-    rmdir(folder);
     rig_close(rig);
 }

@@ -2,7 +2,9 @@
 #define _GNU_SOURCE
 #include "conform.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -62,6 +64,32 @@ void doing(const char *format, ...)
     va_start(args, format);
     vsnprintf(report->doing, sizeof(report->doing), format, args);
     va_end(args);
+}
+
+const char *scratch_folder(void)
+{
+    const char *place = getenv("TMPDIR");
+    char path[sizeof(report->folder)];
+
+    if (!place || *place != '/' || strlen(place) > sizeof(path) - sizeof("/nexus-conform-XXXXXX"))
+        place = "/tmp";
+    snprintf(path, sizeof(path), "%s/nexus-conform-XXXXXX", place);
+    if (!mkdtemp(path))
+        return NULL;
+    return strcpy(report->folder, path);
+}
+
+static void remove_folder(void)
+{
+    DIR *folder = report->folder[0] ? opendir(report->folder) : NULL;
+
+    if (!folder)
+        return;
+    for (const struct dirent *entry; (entry = readdir(folder)) != NULL;)
+        if (unlinkat(dirfd(folder), entry->d_name, 0) < 0 && entry->d_name[0] != '.')
+            unlinkat(dirfd(folder), entry->d_name, AT_REMOVEDIR);
+    closedir(folder);
+    rmdir(report->folder);
 }
 
 static void child(const struct requirement *requirement, const struct subject *subject) __attribute__((noreturn));
@@ -141,6 +169,7 @@ int run_requirement(const struct requirement *requirement, const struct subject 
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     judge(status, in_time, limit_ms);
+    remove_folder();
     *ret_report = *report;
 close_pipe:
     close(gone[0]);
