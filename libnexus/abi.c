@@ -127,7 +127,7 @@ AT(struct nx_driver_ops, hold, 240);
 SIZE(struct nx_ready_event, 16);
 AT(struct nx_ready_event, token, 0);
 AT(struct nx_ready_event, events, 8);
-AT(struct nx_ready_event, reserved, 12);
+AT(struct nx_ready_event, error, 12);
 SIZE(struct nx_poller_ops, 64);
 AT(struct nx_poller_ops, size, 0);
 AT(struct nx_poller_ops, flags, 4);

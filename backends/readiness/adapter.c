@@ -267,7 +267,7 @@ void nxi_readiness_unwatch(struct nx_ctx *ctx, struct nx_fd_slot *slot, uint32_t
             if (ctx->events[i].token == token)
                 ctx->events[i].token = 0; /* epoch 0 is nobody's */
     }
-    slot->user[SLOT_STATE] &= SLOT_KIND;
+    slot->user[SLOT_STATE] &= SLOT_KIND | SLOT_ERROR;
 }
 
 /* ---- serving pending ops ---- */
@@ -427,6 +427,8 @@ static bool serve_event(struct nx_ctx *ctx, const struct nx_ready_event *event, 
         state &= ~(uintptr_t)(SLOT_BLOCKED_OUT | (ctx->oneshot ? SLOT_COVERED_OUT : 0));
     if (events & NX_READY_HUP)
         state |= SLOT_HUP;
+    if (event->error && SLOT_ERROR)
+        state = (state & ~SLOT_ERROR) | (uintptr_t)event->error << SLOT_ERROR_SHIFT;
     slot->user[SLOT_STATE] = state;
 
     if (serve_usual(ctx, slot, batch))
@@ -712,7 +714,7 @@ static inline bool write_usual(struct nx_ctx *ctx, struct nx_fd_slot *slot, stru
                                struct nx_completion *ret_inline)
 {
     if (op->code != NX_OP_WRITE || op->flags || (slot->flags & (NX_FD_FOREIGN | NX_FD_SOCKET)) != NX_FD_SOCKET ||
-        slot->user[SLOT_OUT] || (slot->user[SLOT_STATE] & SLOT_BLOCKED_OUT))
+        slot->user[SLOT_OUT] || (slot->user[SLOT_STATE] & (SLOT_BLOCKED_OUT | SLOT_ERROR)))
         return false;
     readiness_count(&ctx->stats.calls, 1);
     ssize_t n = quick_send(slot->fd, op->data, op->len);

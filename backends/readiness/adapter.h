@@ -26,6 +26,13 @@
 #define SLOT_UNIX 256u   /* Unix stream: reads also stop short after a message that carried descriptors */
 #define SLOT_KIND (SLOT_STREAM | SLOT_UNIX)
 #define SLOT_EPOCH_SHIFT 12
+#if UINTPTR_MAX > UINT32_MAX /* an error that a poller has taken off the socket, for the next op that finds none */
+#define SLOT_ERROR_SHIFT 48
+#define SLOT_ERROR ((uintptr_t)0xffff << SLOT_ERROR_SHIFT)
+#else
+#define SLOT_ERROR_SHIFT 0 /* no room */
+#define SLOT_ERROR ((uintptr_t)0)
+#endif
 #define SLOT_EPOCH_MASK ((uint32_t)(UINTPTR_MAX >> SLOT_EPOCH_SHIFT))
 
 /* op->driver[2] while the op is pending */

@@ -261,7 +261,7 @@ static int64_t try_connected(struct nx_ctx *ctx, struct nx_fd_slot *slot)
     return -error;
 }
 
-int64_t nxi_readiness_try(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_op *op)
+static int64_t try_any(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_op *op)
 {
     switch (op->code) {
     case NX_OP_READ:
@@ -281,6 +281,23 @@ int64_t nxi_readiness_try(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx
     default:
         return -ENOTSUP;
     }
+}
+
+/* The error that the poller has taken off the socket, where the call would have told it. */
+static int64_t tell_error(struct nx_fd_slot *slot, const struct nx_op *op, int64_t result)
+{
+    const int64_t error = (int64_t)(slot->user[SLOT_STATE] >> SLOT_ERROR_SHIFT);
+    const bool ended = result == 0 && (op->code == NX_OP_CONNECT || !(slot->flags & NX_FD_DATAGRAM));
+    if (!ended && result != -EAGAIN && result != -EPIPE && result != -ENOTCONN)
+        return result;
+    slot->user[SLOT_STATE] &= ~(SLOT_ERROR | SLOT_BLOCKED_IN | SLOT_BLOCKED_OUT);
+    return -error;
+}
+
+int64_t nxi_readiness_try(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct nx_op *op)
+{
+    int64_t result = try_any(ctx, slot, op);
+    return __builtin_expect((slot->user[SLOT_STATE] & SLOT_ERROR) != 0, 0) ? tell_error(slot, op, result) : result;
 }
 
 int nxi_readiness_level(struct nx_ctx *ctx, struct nx_fd_slot *slot, uint32_t wanted)

@@ -27,7 +27,8 @@
 
 struct nx_ready_event {
     uint64_t token;
-    uint32_t events, reserved; /* NX_READY_... */
+    uint32_t events; /* NX_READY_... */
+    uint32_t error;  /* 0; or what asking the system for this event has taken off the socket (SO_ERROR) */
 };
 
 struct nx_poller; /* one per worker, on its thread */
