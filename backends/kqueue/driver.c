@@ -18,9 +18,15 @@
  * flag is cleared: a byte that is written later is an edge of its own. Over libkqueue it is the pipe, as its kevent
  * takes a lock, which a signal handler must not.
  *
- * libkqueue (Linux) does all that by epoll. It asks for a socket's error to fill in an event, and so takes it away from
- * whoever would have been told: the error goes with our event. Its descriptor can't be polled. What a kqueue consists
- * of is freed by a thread of its own after close(2): that is waited for, where it has a function for it.
+ * libkqueue (Linux) does all that by epoll, and differs in these:
+ *  - It asks for a socket's error to fill in an event, and so takes it away from whoever would have been told: the error
+ *    goes with our event.
+ *  - The second filter of a descriptor takes the hang-up flag off the first one: the read filter comes last.
+ *  - What has no room in the array of events is lost, and a descriptor can have two: the array is our own, and when it
+ *    was full every descriptor is watched anew, which reports it as it is.
+ *  - Its descriptor can't be polled: there is no wait_fd.
+ *  - What a kqueue consists of is freed by a thread of its own after close(2): that is waited for, where it has a
+ *    function for it.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* pipe2 */
@@ -63,7 +69,9 @@ void libkqueue_drain_pending_close(void) __attribute__((weak)); /* since 2.7, an
 
 struct watched {
     uint64_t token;
-    uint32_t filters; /* READS ...; 0: not watched */
+    uint16_t filters; /* READS ...; 0: not watched */
+    uint16_t events;  /* NX_READY_..., as wanted */
+    uint32_t is_socket;
 };
 
 struct nx_poller {
@@ -73,6 +81,7 @@ struct nx_poller {
     pid_t owner;
     struct watched *table; /* by descriptor */
     uint32_t table_size;
+    int event_next, event_count;    /* what libkqueue's array has beyond what was wanted */
     _Alignas(64) atomic_bool woken; /* written by other threads: on a line of its own */
     _Alignas(64) struct kevent events[KQUEUE_BATCH];
 };
@@ -263,33 +272,49 @@ static void drop_filters(const struct nx_poller *poller, int fd, uint32_t filter
 #endif
 }
 
-/* Which filters the descriptor has now: > 0, or -errno; -EPERM: none, it is always ready. */
-static int add_filters(const struct nx_poller *poller, int fd, uint32_t events)
+static int add_read(const struct nx_poller *poller, int fd, bool is_socket, uint32_t *inout_filters)
+{
+    int r = add_filter(poller, fd, EVFILT_READ, 0);
+    if (r > 0)
+        *inout_filters |= READS;
+#if defined(EVFILT_EXCEPT) && defined(NOTE_OOB)
+    if (r > 0 && is_socket && add_filter(poller, fd, EVFILT_EXCEPT, NOTE_OOB) > 0)
+        *inout_filters |= URGENT; /* Unix sockets have none */
+#else
+    (void)is_socket;
+#endif
+    return r;
+}
+
+static int add_write(const struct nx_poller *poller, int fd, uint32_t *inout_filters)
+{
+    int r = add_filter(poller, fd, EVFILT_WRITE, 0);
+    if (r > 0)
+        *inout_filters |= WRITES;
+    return r;
+}
+
+/* Sets what the descriptor has: 0; -EPERM: it is always ready; -errno. */
+static int add_filters(const struct nx_poller *poller, int fd, struct watched *watched)
 {
     uint32_t filters = 0;
-    int r = 0;
     struct stat st;
     if (fstat(fd, &st) < 0)
         return -errno;
     if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
         return -EPERM;
-    if (events & NX_READY_IN)
-        r = add_filter(poller, fd, EVFILT_READ, 0);
-    if (r > 0)
-        filters |= READS;
-#if defined(EVFILT_EXCEPT) && defined(NOTE_OOB)
-    if (r > 0 && S_ISSOCK(st.st_mode) && add_filter(poller, fd, EVFILT_EXCEPT, NOTE_OOB) > 0)
-        filters |= URGENT; /* Unix sockets have none */
-#endif
-    if (r >= 0 && (events & NX_READY_OUT))
-        r = add_filter(poller, fd, EVFILT_WRITE, 0);
-    if (r > 0 && (events & NX_READY_OUT))
-        filters |= WRITES;
+    int r = watched->events & NX_READY_OUT ? add_write(poller, fd, &filters) : 0;
+    if (r >= 0 && (watched->events & NX_READY_IN))
+        r = add_read(poller, fd, S_ISSOCK(st.st_mode), &filters);
     if (r < 0) {
         drop_filters(poller, fd, filters);
         return r;
     }
-    return filters ? (int)filters : S_ISCHR(st.st_mode) && !isatty(fd) ? -EPERM : -EINVAL;
+    if (!filters)
+        return S_ISCHR(st.st_mode) && !isatty(fd) ? -EPERM : -EINVAL;
+    watched->filters = (uint16_t)filters;
+    watched->is_socket = S_ISSOCK(st.st_mode);
+    return 0;
 }
 
 static int poller_watch(struct nx_poller *poller, int32_t fd, uint32_t events, uint64_t token)
@@ -304,11 +329,9 @@ static int poller_watch(struct nx_poller *poller, int32_t fd, uint32_t events, u
     struct watched *watched = &poller->table[fd];
     if (watched->filters)
         return -EEXIST;
-    int filters = add_filters(poller, fd, events);
-    if (filters < 0)
-        return filters;
-    *watched = (struct watched){.token = token, .filters = (uint32_t)filters};
-    return 0;
+    watched->token = token;
+    watched->events = (uint16_t)events;
+    return add_filters(poller, fd, watched);
 }
 
 /* A descriptor that is closed already has none, and the changes fail. */
@@ -318,6 +341,9 @@ static void poller_unwatch(struct nx_poller *poller, int32_t fd)
         return;
     drop_filters(poller, fd, poller->table[fd].filters);
     poller->table[fd].filters = 0;
+    for (int i = poller->event_next; i < poller->event_count; i++)
+        if (poller->events[i].ident == (uintptr_t)fd)
+            poller->events[i].ident = UINTPTR_MAX; /* nobody's */
 }
 
 /* ---- waiting ---- */
@@ -363,22 +389,55 @@ static uint32_t to_ready(const struct kevent *event)
     return NX_READY_HUP; /* urgent data, or made up */
 }
 
+#ifdef LIBKQUEUE
+/* What had no room is lost: each descriptor is reported as it is now. */
+static void watch_all_anew(struct nx_poller *poller)
+{
+    for (uint32_t fd = 0; fd < poller->table_size; fd++) {
+        struct watched *watched = &poller->table[fd];
+        if (!watched->filters)
+            continue;
+        drop_filters(poller, (int)fd, watched->filters);
+        add_filters(poller, (int)fd, watched); /* it was there: what fails is a descriptor that is closed */
+    }
+}
+
+/* Makes sure that there are events to take, if there are any. */
+static void fetch(struct nx_poller *poller, uint32_t max, nx_time until)
+{
+    (void)max;
+    if (poller->event_next < poller->event_count)
+        return;
+    poller->event_next = 0;
+    poller->event_count = wait_for_events(poller, KQUEUE_BATCH, until);
+    if (poller->event_count == KQUEUE_BATCH)
+        watch_all_anew(poller);
+}
+#else
+static void fetch(struct nx_poller *poller, uint32_t max, nx_time until)
+{
+    poller->event_next = 0;
+    poller->event_count = wait_for_events(poller, max < KQUEUE_BATCH ? (int)max : KQUEUE_BATCH, until);
+}
+#endif
+
 static uint32_t poller_wait(struct nx_poller *poller, struct nx_ready_event *out, uint32_t max, nx_time until)
 {
     uint32_t count = 0;
-    int n = wait_for_events(poller, max < KQUEUE_BATCH ? (int)max : KQUEUE_BATCH, until);
-    for (int i = 0; i < n; i++) { /* n < 0: EINTR, an early return */
-        const struct kevent *event = &poller->events[i];
+    fetch(poller, max, until);
+    while (count < max && poller->event_next < poller->event_count) { /* a count < 0: EINTR, an early return */
+        const struct kevent *event = &poller->events[poller->event_next++];
         if (is_wake(poller, event)) {
             take_wake(poller);
             continue;
         }
         if (event->ident >= poller->table_size || !poller->table[event->ident].filters)
             continue;
+        const struct watched *watched = &poller->table[event->ident];
         struct nx_ready_event *ready = &out[count++];
-        *ready = (struct nx_ready_event){.token = poller->table[event->ident].token, .events = to_ready(event)};
+        *ready = (struct nx_ready_event){.token = watched->token, .events = to_ready(event)};
 #ifdef LIBKQUEUE
-        if (event->flags & EV_EOF)
+        if ((event->flags & EV_EOF) && watched->is_socket)
             ready->error = event->fflags;
 #endif
     }
