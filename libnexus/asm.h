@@ -5,6 +5,7 @@
 #ifndef NXI_ASM_H
 #define NXI_ASM_H
 
+/* clang-format off */
 #ifdef __APPLE__
 .macro fn_begin name
 	.globl	_\name

@@ -1,6 +1,6 @@
 # tests/authors/: what is given to authors of plugins, used as they would: nexus new, and examples/plugins/.
 if SHARED
-script_tests += tests/authors/prefix.sh
+build_tests += tests/authors/prefix.sh
 endif
-script_tests += tests/authors/usage.sh
+build_tests += tests/authors/usage.sh
 EXTRA_DIST += tests/authors/lib.sh tests/authors/prefix.sh tests/authors/usage.sh
