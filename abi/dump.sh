@@ -1,6 +1,6 @@
 #!/bin/sh
-# abi/dump.sh OBJECT FILE.abi [HEADERS]: writes down what users of an object rely on. The result is for x86-64, and small:
-# no paths, no lines, no types that only libnexus sees. `make abi-baseline` calls it, and tests/abi/abidiff.sh.
+# abi/dump.sh OBJECT FILE.abi [HEADERS]: writes down what users of an object rely on. The result is for x86-64, and
+# small: no paths, no lines, no types that only libnexus sees. `make abi-baseline` calls it, and tests/abi/abidiff.sh.
 set -eu
 command -v abidw >/dev/null || { echo "abidw not found (Debian: abigail-tools)"; exit 1; }
 [ -e "$1" ] || { echo "$1 is not there: a shared build is needed"; exit 1; }

@@ -1,8 +1,8 @@
 /*
  * abi.c: the layout of every struct in the installed headers, on 64-bit machines, written down: plugins and programs
- * that are built already rely on it. A line here that has to change is a break of the ABI; new fields go to the end, and
- * get new lines. What a line can't say, a slot's or a function's prototype, is in abi/; doc/design/abi.md has the rules.
- * tests/build/abi.sh sees to it that no struct or field is missing here.
+ * that are built already rely on it. A line here that has to change is a break of the ABI; new fields go to the end,
+ * and get new lines. What a line can't say, a slot's or a function's prototype, is in abi/; doc/design/abi.md has the
+ * rules. tests/abi/layout.sh sees to it that no struct or field is missing here.
  */
 #include "core.h"
 #include <nexus/nexus.h>

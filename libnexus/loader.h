@@ -16,7 +16,7 @@
 
 #define NXI_SYMBOL_MAX 96
 
-/* The oldest minor whose plugins still load (abi/frozen/ has some); raised by who breaks the ABI, which ends with 1.0. */
+/* The oldest minor whose plugins still load (abi/frozen/ has some); raised by who breaks the ABI, before 1.0. */
 #define NXI_ABI_MINOR_OLDEST 1
 
 /* "driver" and so on, for sentences that speak to plugin authors. */

@@ -3,10 +3,10 @@
  *
  *     /opt/plugins/x.so  →  /  /opt  /opt/plugins  (a link: whose?)  /  /srv  /srv/p  /srv/p/x.so
  *
- * realpath(3) and a look at the directories of its result would do for the file, but not for the choice of the file: who
- * can write to a directory that a link lies in can point the link at any other trusted file, an older version with a
- * known hole for one. Passed, all of it can be changed by nobody but who is trusted, so what is at the path stays there
- * between check and use.
+ * realpath(3) and a look at the directories of its result would do for the file, but not for the choice of the file:
+ * who can write to a directory that a link lies in can point the link at any other trusted file, an older version
+ * with a known hole for one. Passed, all of it can be changed by nobody but who is trusted, so what is at the path
+ * stays there between check and use.
  */
 #define _GNU_SOURCE
 #include "trust.h"

@@ -1,7 +1,7 @@
 #!/bin/sh
-# abi/frozen/make.sh NAME COMMIT: builds abi/frozen/NAME.c against the headers and the adapter of COMMIT, for the machine
-# it runs on. Run once for each ABI that a later one is to keep loading, by who makes the later one; what it built is
-# committed and never built again. Of the files here:
+# abi/frozen/make.sh NAME COMMIT: builds abi/frozen/NAME.c against the headers and the adapter of COMMIT, for the
+# machine it runs on. Run once for each ABI that a later one is to keep loading, by who makes the later one; what it
+# built is committed and never built again. Of the files here:
 #
 #     make.sh driver_0_1 37e6b3ee00fad58b  make.sh sched_0_1 37e6b3ee00fad58b     (gcc 12.2, Debian 12)
 set -eu

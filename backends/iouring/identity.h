@@ -1,4 +1,4 @@
-/* iouring/identity.h: whose rights an op is carried out with, where a kernel thread submits it (sqpoll). Not installed. */
+/* iouring/identity.h: whose rights an op has, where a kernel thread submits it (sqpoll). Not installed. */
 #ifndef NEXUS_IOURING_IDENTITY_H
 #define NEXUS_IOURING_IDENTITY_H
 

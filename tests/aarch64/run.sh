@@ -1,7 +1,7 @@
 #!/bin/sh
-# make check-aarch64: libnexus for aarch64, cross-built and run under qemu-user, all from Debian packages: the unit tests,
-# and the conformance programs on epoll. Needs no aarch64 machine, no root and no change of this system's packages: the
-# libraries for aarch64 are unpacked into the build folder.
+# make check-aarch64: libnexus for aarch64, cross-built and run under qemu-user, all from Debian packages: the unit
+# tests, and the conformance programs on epoll. Needs no aarch64 machine, no root and no change of this system's
+# packages: the libraries for aarch64 are unpacked into the build folder.
 #
 # Call: run.sh SOURCE BUILD. NXT_SCALE (default 0.02) is the size of the long cases: an emulator is ten times slower.
 set -u

@@ -8,15 +8,16 @@ tables=$NXT_BUILD/abi/.libs/tables.so
 [ -e "$library" ] && [ -e "$tables" ] || { echo "no shared library in this build"; exit 77; }
 command -v abidiff >/dev/null || { echo "abidiff not found (Debian: abigail-tools)"; exit 77; }
 readelf -h "$library" | grep -q 'Machine:.*X86-64' || { echo "the baseline is of x86-64, this build is not"; exit 77; }
-readelf -S "$library" | grep -q '\.debug_info' || { echo "no debug information in this build (CFLAGS with -g)"; exit 77; }
+readelf -S "$library" | grep -q '\.debug_info' || { echo "built without debug information (CFLAGS: -g)"; exit 77; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 status=0
 
-# compare BASELINE OBJECT [HEADERS]: 0, or what differs is in $work/out. abidiff's status: 1 and 2, it could not compare;
-# 4, a difference; 8 besides, one that surely breaks.
+# compare BASELINE OBJECT [HEADERS]: 0, or what differs is in $work/out. abidiff's status: 1 and 2, it could not
+# compare; 4, a difference; 8 besides, one that surely breaks.
 compare() {
-    sh "$srcdir/abi/dump.sh" "$2" "$work/now.abi" ${3:+"$3"} && abidiff --no-added-syms --ignore-soname "$1" "$work/now.abi" >"$work/out" 2>&1
+    sh "$srcdir/abi/dump.sh" "$2" "$work/now.abi" ${3:+"$3"} &&
+        abidiff --no-added-syms --ignore-soname "$1" "$work/now.abi" >"$work/out" 2>&1
 }
 for pair in "libnexus.abi $library" "plugins.abi $tables"; do
     compare "$srcdir/abi/${pair%% *}" "${pair#* }" || {
@@ -46,9 +47,10 @@ mutant() {
 core=$NXT_BUILD/libnexus/.libs/libnexus-core.a
 [ -e "$core" ] || { echo "$core is not there"; status=1; }
 sed '/^ *nx_spawn;/d' "$srcdir/libnexus/libnexus.map" >"$work/map"
-# shellcheck disable=SC2046
+needs=$(sed -n "s/^dependency_libs='\(.*\)'/\1/p" "${core%/.libs/*}/libnexus-core.la" | tr ' ' '\n' | grep '^-l' || :)
+# shellcheck disable=SC2086
 $CC -shared -o "$work/less.so" -Wl,--version-script="$work/map" -Wl,--whole-archive "$core" -Wl,--no-whole-archive \
-    $(sed -n "s/^dependency_libs='\(.*\)'/\1/p" "$NXT_BUILD/libnexus/libnexus-core.la" | tr ' ' '\n' | grep '^-l') -lpthread
+    $needs -lpthread
 mutant "a removed function" nx_spawn "$srcdir/abi/libnexus.abi" "$work/less.so"
 # Tables built against headers with a field more, a slot with another prototype, a field of another size.
 tables_of() {

@@ -32,7 +32,8 @@ claim() {
 
 NEXUS_BACKEND=driver_0_1 NEXUS_SCHED=sched_0_1 "$nexus" info >"$work/out" 2>&1
 claim info_chooses_them
-grep -Eq '^backend +driver_0_1 +0\.1 +-1 +chosen ' "$work/out" && grep -Eq '^scheduler +sched_0_1 +0\.1 +-1 +chosen ' "$work/out"
+grep -Eq '^backend +driver_0_1 +0\.1 +-1 +chosen ' "$work/out" &&
+    grep -Eq '^scheduler +sched_0_1 +0\.1 +-1 +chosen ' "$work/out"
 claim info_shows_their_abi
 for name in driver_0_1 sched_0_1; do
     $NM -D --defined-only "$frozen/$name.so" >"$work/out" &&
@@ -47,7 +48,11 @@ claim nexus_conform_takes_the_driver
 claim nexus_conform_takes_the_scheduler
 
 # A number above this libnexus's is refused: the two bytes of the minor version, which follow magic, size and major.
-command -v python3 >/dev/null || { echo "ok $((cases += 1)) - a_later_abi # SKIP python3 not found"; echo "1..$cases"; exit; }
+if ! command -v python3 >/dev/null; then
+    echo "ok $((cases += 1)) - one_of_a_later_abi_is_refused # SKIP python3 not found"
+    echo "1..$cases"
+    exit 0
+fi
 python3 - "$frozen/driver_0_1.so" "$work/driver_0_1.so" <<'END2' 2>"$work/out"
 import struct, sys
 data = bytearray(open(sys.argv[1], "rb").read())

@@ -1,4 +1,4 @@
-/* probe.c: what this system can do. Emulators of one (qemu-user) and sandboxes leave things out; each says so itself. */
+/* probe.c: what this system can do. Emulators of one (qemu-user) and sandboxes leave things out. */
 #include "nxt.h"
 #include <fcntl.h>
 #include <limits.h>

@@ -72,12 +72,18 @@ size=$(wc -c <"$samples")
 for length in 1 63 64 200 4096 $((size / 2)) $((size - 1)); do
     head -c "$length" "$samples" >"$file"
     chmod 755 "$file"
-    refused "truncated_at_$([ "$length" = $((size / 2)) ] && echo half || { [ "$length" = $((size - 1)) ] && echo the_last_byte || echo "$length"; })" \
+    case $length in
+    $((size / 2))) at=half ;;
+    $((size - 1))) at=the_last_byte ;;
+    *) at=$length ;;
+    esac
+    refused "truncated_at_$at" \
         'it (is no shared object: it has only|is truncated).*: install it again' "$file"
 done
 cp "$samples" "$file"
 printf '\003\000' | dd of="$file" bs=1 seek=18 conv=notrunc 2>/dev/null # EM_386
-refused other_machine 'it was built for 32-bit x86 \(ELF machine 3\), this program for .*: rebuild it for this machine' "$file"
+refused other_machine \
+    'it was built for 32-bit x86 \(ELF machine 3\), this program for .*: rebuild it for this machine' "$file"
 echo '#!/bin/sh' >"$file"
 refused script 'it is no shared object: ' "$file"
 cp "$samples" "$file"
@@ -89,7 +95,8 @@ chmod 777 "$bad"
 refused writable_folder "not trusted: others can write to the directory $bad \(chmod go-w\)" "$file"
 mkdir -p "$bad/inner"
 cp "$samples" "$bad/inner/better.so"
-refused writable_folder_above "not trusted: others can write to the directory $bad \(chmod go-w\)" "$bad/inner/better.so"
+refused writable_folder_above \
+    "not trusted: others can write to the directory $bad \(chmod go-w\)" "$bad/inner/better.so"
 chmod 755 "$bad"
 ln -s better.so "$file"
 NEXUS_BACKEND=$file run 1
@@ -154,7 +161,8 @@ claim up_again_from_where_others_can_write "others can write to the directory $b
 chmod 755 "$bad"
 for path in . .. ./x relative "$folder/good:." "$folder/good:relative" ":./" "$folder/x:../good"; do
     NEXUS_PLUGIN_PATH=$path run 1
-    claim "plugin_path_with_a_relative_directory_$((cases + 1))" 'NEXUS_PLUGIN_PATH: .* begins with a relative path: directories must be absolute'
+    claim "plugin_path_with_a_relative_directory_$((cases + 1))" \
+        'NEXUS_PLUGIN_PATH: .* begins with a relative path: directories must be absolute'
 done
 # Empty pieces are not the current directory, which has good plugins in it.
 for path in : :: "$bad:" ":$bad" "$bad::$bad"; do
@@ -182,8 +190,8 @@ many=$(head -c 32768 /dev/zero | sed 's/\x00/x,/g')
 path=$(head -c 65535 /dev/zero | tr '\0' /)
 colons=$(head -c 65536 /dev/zero | tr '\0' :)
 digits=$(head -c 65536 /dev/zero | tr '\0' 9)
-# A variable's value of 64 KiB: an error that names the variable, of a length that can be read. What `nexus info` does not
-# read, a program does.
+# A variable's value of 64 KiB: an error that names the variable, of a length that can be read. What `nexus info` does
+# not read, a program does.
 program=$NXT_BUILD/examples/hello
 names=$("$nexus" info --env | sed -n 's/^\(NEXUS_[A-Z_]*\) .*/\1/p')
 [ "$(echo "$names" | wc -w)" -ge 11 ] || { echo "not ok - variables are listed"; exit 1; }

@@ -1,6 +1,6 @@
 #!/bin/sh
-# A program of ours that is set-uid, set-gid or has capabilities of its file sees no NEXUS_ variable, and its runtime takes
-# nothing from where they point; the same file without sees them all. Output: TAP.
+# A program of ours that is set-uid, set-gid or has capabilities of its file sees no NEXUS_ variable, and its runtime
+# takes nothing from where they point; the same file without sees them all. Output: TAP.
 set -u
 helper=${NXT_PRIVILEGED:-$NXT_BUILD/tests/plugin/privileged}
 user=65533 group=65532 other=65531 owner=65530
