@@ -85,6 +85,8 @@ fi
 
 # A plugin of the ABI before this one: its table ends earlier, and nobody reads on.
 export NXT_BROKEN=NXD-000 NXT_BROKEN_REAL="$backends/epoll.so" NXT_BROKEN_OLD=1
+# The search for leaks reads all of a plugin's data and would meet the page behind the table, which nobody may read.
+export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0"
 expect 0 a_table_of_an_older_abi_is_tested_as_far_as_it_goes '^# broken_driver: [0-9]* passed, 0 failed' "$broken"
 [ ! -e "$backends/loop.so" ] || NXT_BROKEN_REAL="$backends/loop.so" expect 0 what_it_ends_before_is_skipped \
     '# SKIP hold is NULL' --only=NXD-073 "$broken:time=virtual"
