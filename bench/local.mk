@@ -1,6 +1,6 @@
 # bench/: load generators, the raw limits and the demo; what drives a server from outside doesn't use the library it
 # measures.
-if BUILD_TOOLS
+if BUILD_LOAD
 noinst_PROGRAMS += bench/load/nxload
 bench_load_nxload_SOURCES = bench/load/histogram.h bench/load/load.h bench/load/nxload.c bench/load/pattern.h \
 	bench/load/procfs.c bench/load/worker.c

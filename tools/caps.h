@@ -2,7 +2,7 @@
 #ifndef NEXUS_TOOL_CAPS_H
 #define NEXUS_TOOL_CAPS_H
 
-#include <jansson.h>
+#include "values.h"
 #include <nexus/driver.h>
 
 /* Adds "ops" and "features" to the driver's object. */

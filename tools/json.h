@@ -3,8 +3,8 @@
 #define NEXUS_TOOL_JSON_H
 
 #include "nexus.h"
+#include "values.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -10,7 +10,7 @@ case ${SANITIZE:-} in
 *thread*) echo "the thread sanitizer can't see into what was built without it"; exit 77 ;;
 esac
 nexus=$NXT_BUILD/tools/nexus
-[ -x "$nexus" ] || { echo "$nexus is not built (--disable-tools, or jansson not found)"; exit 77; }
+[ -x "$nexus" ] || { echo "$nexus is not built (--disable-tools)"; exit 77; }
 frozen=$(cd "$srcdir" && pwd)/abi/frozen/x86_64-linux-gnu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

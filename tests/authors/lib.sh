@@ -1,7 +1,7 @@
 # tests/authors/lib.sh: help for the tests of what is given to authors of plugins. Sourced. Output: TAP.
 set -u
 nexus=$NXT_BUILD/tools/nexus
-[ -x "$nexus" ] || { echo "$nexus is not built (--disable-tools, or jansson not found)"; exit 77; }
+[ -x "$nexus" ] || { echo "$nexus is not built (--disable-tools)"; exit 77; }
 work=$(mktemp -d)
 chmod 755 "$work"
 children=

@@ -1,6 +1,6 @@
 # For drivers.sh and schedulers.sh. Output: TAP.
 nexus=$NXT_BUILD/tools/nexus
-[ -x "$nexus" ] || { echo "$nexus is not built (--disable-tools, or jansson not found)"; exit 77; }
+[ -x "$nexus" ] || { echo "$nexus is not built (--disable-tools)"; exit 77; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 unset NEXUS_BACKEND NEXUS_SCHED

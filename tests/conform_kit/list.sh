@@ -2,7 +2,7 @@
 # The requirements in nexus-driver(7) and nexus-sched(7) are word for word those that nexus conform --list prints.
 set -eu
 nexus=$NXT_BUILD/tools/nexus
-[ -x "$nexus" ] || { echo "$nexus is not built (--disable-tools, or jansson not found)"; exit 77; }
+[ -x "$nexus" ] || { echo "$nexus is not built (--disable-tools)"; exit 77; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

@@ -4,7 +4,7 @@
 set -u
 nexus=${NXT_NEXUS:-$NXT_BUILD/tools/nexus}
 samples=$NXT_BUILD/tests/plugin/.libs/samples.so
-[ -x "$nexus" ] || { echo "$nexus is not built (--disable-tools, or jansson not found)"; exit 77; }
+[ -x "$nexus" ] || { echo "$nexus is not built (--disable-tools)"; exit 77; }
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 chmod 755 "$folder"

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "conform.h"
 #include "../nexus.h"
+#include "../values.h"
 #include "config.h"
 #include "env.h"
 #include "find.h"
@@ -10,7 +11,6 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <jansson.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
