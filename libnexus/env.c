@@ -48,12 +48,12 @@ static bool privileged(void)
 #endif
 }
 
-static const char *read_one(const char *name)
+const char *nxi_env_one(const char *name)
 {
 #ifdef __linux__
     const char *value = secure_getenv(name);
 #else
-    const char *value = getenv(name);
+    const char *value = privileged() ? NULL : getenv(name);
 #endif
     return value && *value ? value : NULL;
 }
@@ -63,7 +63,7 @@ void nxi_env_read(struct nxi_env *ret_env)
     struct nxi_env env = {.privileged = privileged()};
 
     for (const struct nxi_env_variable *variable = nxi_env_variables; variable->name && !env.privileged; variable++) {
-        const char *value = read_one(variable->name);
+        const char *value = nxi_env_one(variable->name);
 
         memcpy((char *)&env + variable->field, &value, sizeof(value));
     }

@@ -14,6 +14,9 @@ struct nxi_env {
 
 void nxi_env_read(struct nxi_env *ret_env);
 
+/* One variable, by the same rules: NULL when unset, empty, or the process is privileged. */
+const char *nxi_env_one(const char *name);
+
 /*
  * A sentence for each variable that is set and within two letters of one of ours (NEXUS_BAKCEND) or another word for it
  * (NEXUS_THREADS). Values are never looked at, and other people's names (NEXUS_HOME, NEXUS_TEST_..., NXT_...) are left

@@ -3,7 +3,9 @@
  * lies in, then with --build said; the installed one. What the user says comes behind and wins.
  */
 #define _GNU_SOURCE
+#include "env.h"
 #include "nexus.h"
+#include "os.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -24,10 +26,8 @@ struct place {
 static bool in_build_folder(struct place *place)
 {
     char self[PATH_MAX];
-    ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (len <= 0)
+    if (nxi_os_program(self, sizeof self) < 0)
         return false;
-    self[len] = '\0';
     for (int i = 0; i < 2; i++) {
         char *slash = strrchr(self, '/');
         if (!slash)
@@ -43,9 +43,9 @@ static bool in_build_folder(struct place *place)
 
 static void find(struct place *place)
 {
-    const char *named = secure_getenv("NEXUS_BENCH");
+    const char *named = nxi_env_one("NEXUS_BENCH");
     place->build[0] = '\0';
-    if (named && *named)
+    if (named)
         snprintf(place->program, sizeof place->program, "%s", named);
     else if (!in_build_folder(place))
         snprintf(place->program, sizeof place->program, "%s/nexus-bench", NEXUS_LIBEXEC);

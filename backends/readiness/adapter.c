@@ -427,7 +427,7 @@ static bool serve_event(struct nx_ctx *ctx, const struct nx_ready_event *event, 
         state &= ~(uintptr_t)(SLOT_BLOCKED_OUT | (ctx->oneshot ? SLOT_COVERED_OUT : 0));
     if (events & NX_READY_HUP)
         state |= SLOT_HUP;
-    if (event->error && SLOT_ERROR)
+    if (event->error && SLOT_ERROR != 0)
         state = (state & ~SLOT_ERROR) | (uintptr_t)event->error << SLOT_ERROR_SHIFT;
     slot->user[SLOT_STATE] = state;
 

@@ -13,6 +13,14 @@
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
+#if defined(__APPLE__)
+#include <mach/mach.h>
+#elif defined(__FreeBSD__)
+#include <sys/param.h>
+
+#include <sys/sysctl.h>
+#include <sys/user.h>
+#endif
 
 #define BLOCK_MAGIC UINT64_C(0x626c6f636b6e7864)
 #define BLOCK_FREED UINT64_C(0x6672656564626c6b)
@@ -195,6 +203,9 @@ int open_descriptors(void)
     return count;
 }
 
+/* -1: not known here. */
+#if defined(__linux__)
+
 /* A ring's kernel workers show up there, and are no threads of the plugin's. */
 int thread_count(void)
 {
@@ -218,6 +229,41 @@ int thread_count(void)
     closedir(folder);
     return count;
 }
+
+#elif defined(__APPLE__)
+
+int thread_count(void)
+{
+    thread_act_array_t threads;
+    mach_msg_type_number_t count;
+
+    if (task_threads(mach_task_self(), &threads, &count) != KERN_SUCCESS)
+        return -1;
+    for (mach_msg_type_number_t i = 0; i < count; i++)
+        mach_port_deallocate(mach_task_self(), threads[i]);
+    vm_deallocate(mach_task_self(), (vm_address_t)threads, count * sizeof(*threads));
+    return (int)count;
+}
+
+#elif defined(__FreeBSD__)
+
+int thread_count(void)
+{
+    const int name[] = {CTL_KERN, KERN_PROC, KERN_PROC_PID | KERN_PROC_INC_THREAD, getpid()};
+    struct kinfo_proc threads[256];
+    size_t size = sizeof(threads);
+
+    return sysctl(name, 4, threads, &size, NULL, 0) < 0 ? -1 : (int)(size / sizeof(threads[0]));
+}
+
+#else
+
+int thread_count(void)
+{
+    return -1;
+}
+
+#endif
 
 void snooze(nx_time time)
 {
