@@ -36,7 +36,9 @@
 #define FAT_PARTS_MAX 32u
 #define TABLE_MAX (16u << 20)
 
-#if defined(__x86_64__)
+#if defined(NXI_PEEK_CPU) /* for a test of files for other machines */
+#define OWN_CPU NXI_PEEK_CPU
+#elif defined(__x86_64__)
 #define OWN_CPU CPU_X86_64
 #elif defined(__aarch64__)
 #define OWN_CPU CPU_ARM64
