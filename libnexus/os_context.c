@@ -3,7 +3,11 @@
 #define _GNU_SOURCE
 #endif
 #include "os.h"
+#ifdef __OpenBSD__
+#include <signal.h>
+#else
 #include <sys/ucontext.h>
+#endif
 
 #if defined(__aarch64__)
 #if defined(__linux__)

@@ -19,6 +19,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#ifndef ElfW /* OpenBSD */
+#define ElfW(type) Elf_##type
+#endif
+
 #define SECTIONS_MAX 4096u
 #define SEGMENTS_MAX 256u
 #define TABLE_MAX (16u << 20) /* bytes of .dynsym or .dynstr */
@@ -112,8 +116,10 @@ static const char *machine_name(unsigned machine)
         return "aarch64";
     case EM_PPC64:
         return "ppc64";
+#ifdef EM_S390
     case EM_S390:
         return "s390";
+#endif
     case EM_RISCV:
         return "RISC-V";
     default:

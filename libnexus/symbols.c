@@ -20,12 +20,18 @@
 #ifndef __APPLE__
 #include <elf.h>
 #include <link.h>
+#ifndef ElfW /* OpenBSD */
+#define ElfW(type) Elf_##type
+#endif
 #endif
 
 #define MODULES_MAX 32
 #define CACHE_SIZE 1024u /* addresses; a dump repeats few */
 #define SECTION_MAX ((size_t)256 << 20)
 #define SECTIONS_MAX 4096u
+#if !defined(__APPLE__) && !defined(STT_GNU_IFUNC)
+#define STT_GNU_IFUNC 10
+#endif
 
 struct module {
     uintptr_t base; /* what is added to the file's addresses */

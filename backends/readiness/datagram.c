@@ -49,8 +49,8 @@ static int set_multicast_loop(int fd, int domain, int64_t value)
 
 static int set_multicast_scope(int fd, int domain, int64_t value)
 {
-    struct ip_mreqn by = {.imr_ifindex = (int)value};
-    int r4 = set(fd, IPPROTO_IP, IP_MULTICAST_IF, &by, sizeof(by));
+    struct os_group by = OS_GROUP(value);
+    int r4 = set(fd, IPPROTO_IP, IP_MULTICAST_IF, OS_INTERFACE(by), OS_INTERFACE_SIZE);
     return domain == AF_INET6 ? set_int(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, value) : r4;
 }
 
@@ -82,7 +82,7 @@ int nxi_datagram_membership(int fd, const struct nx_op *op)
     if (op->offset > INT_MAX)
         return -ENODEV;
     if (group->family == NX_AF_INET && group->len == 4) {
-        struct ip_mreqn request = {.imr_ifindex = (int)op->offset};
+        struct os_group request = OS_GROUP(op->offset);
         memcpy(&request.imr_multiaddr, group->data, 4);
         return set(fd, IPPROTO_IP, join ? IP_ADD_MEMBERSHIP : IP_DROP_MEMBERSHIP, &request, sizeof(request));
     }

@@ -24,7 +24,7 @@
 #define FDS_SPINS 100u /* before the cpu is offered to whoever holds the lock */
 
 _Static_assert(sizeof(struct nx_addr) == 128, "an ABI struct");
-_Static_assert(sizeof(struct sockaddr_storage) <= 128, "what to_sockaddr may write");
+_Static_assert(sizeof(struct sockaddr_un) <= 128, "what to_sockaddr may write");
 _Static_assert(sizeof(struct nx_fd_slot) == 16 + 4 * sizeof(uintptr_t), "an ABI struct");
 
 static void table_lock(struct nx_fd_table *table)

@@ -134,6 +134,22 @@ static inline int os_level(int fd, int events)
 }
 #endif
 
+/* A group and the interface, by its number. NetBSD takes the number for an address of network 0. */
+#ifdef __NetBSD__
+struct os_group {
+    struct in_addr imr_multiaddr;
+    struct in_addr imr_interface;
+};
+#define OS_GROUP(index) ((struct os_group){.imr_interface.s_addr = htonl((uint32_t)(index))})
+#define OS_INTERFACE(group) (&(group).imr_interface)
+#define OS_INTERFACE_SIZE sizeof(struct in_addr)
+#else
+#define os_group ip_mreqn
+#define OS_GROUP(index) ((struct ip_mreqn){.imr_ifindex = (int)(index)})
+#define OS_INTERFACE(group) (&(group))
+#define OS_INTERFACE_SIZE sizeof(struct ip_mreqn)
+#endif
+
 static inline bool os_is_tcp(int fd)
 {
     int value = 0;
