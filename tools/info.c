@@ -14,6 +14,7 @@
 #include "nexus.h"
 #include "select.h"
 #include "spec.h"
+#include "tested.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -194,6 +195,7 @@ static json_t *plugin_json(const struct info *info, const struct nxi_found *foun
     const struct nx_plugin *plugin = found->plugin;
     json_t *object = checked(json_object());
     const char *state = "usable", *reason = "";
+    bool tested = false;
     char sentence[2048];
 
     if (found->shadowed) {
@@ -205,8 +207,12 @@ static json_t *plugin_json(const struct info *info, const struct nxi_found *foun
     } else if (nxi_select_try(found->path, kind, &nxi_host, &plugin, sentence, sizeof(sentence)) < 0) {
         state = plugin ? "unusable" : "refused";
         reason = sentence;
-    } else if (is_chosen(info, plugin)) {
-        state = "chosen";
+    } else {
+        const char *untested = nexus_untested(found->name, found->path);
+
+        state = is_chosen(info, plugin) ? "chosen" : state;
+        reason = untested ? untested : "";
+        tested = !untested;
     }
     set(object, "kind", text(found->kind ? nxi_kind_name(found->kind) : "unknown"));
     set(object, "name", text(found->name));
@@ -215,6 +221,7 @@ static json_t *plugin_json(const struct info *info, const struct nxi_found *foun
     set(object, "state", text(state));
     set(object, "path", text(found->path));
     set(object, "reason", text(reason));
+    set(object, "tested", checked(json_boolean(tested)));
     if (plugin && !found->shadowed && found->error == 0) {
         set(object, "version", text(plugin->version ? plugin->version : ""));
         set(object, "summary", text(plugin->summary ? plugin->summary : ""));

@@ -14,7 +14,7 @@ include $(srcdir)/tools/new/local.mk
 if BUILD_TOOLS
 bin_PROGRAMS += tools/nexus
 tools_nexus_SOURCES = tools/bench.c tools/caps.c tools/caps.h tools/info.c tools/json.h tools/nexus.c tools/nexus.h \
-	tools/values.c tools/values.h $(conform_sources) $(new_sources)
+	tools/tested.c tools/tested.h tools/values.c tools/values.h $(conform_sources) $(new_sources)
 nodist_tools_nexus_SOURCES = $(new_texts)
 tools_nexus_CPPFLAGS = $(AM_CPPFLAGS) -iquote $(srcdir)/tools/new -DNEXUS_LIBEXEC='"$(benchdir)"'
 tools_nexus_LDADD = libnexus/libnexus-core.la

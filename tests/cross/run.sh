@@ -44,6 +44,9 @@ unset CC CFLAGS CPPFLAGS LDFLAGS CXX PKG_CONFIG_PATH NEXUS_PLUGIN_PATH MAKEFLAGS
 triplet() {
     case $1 in
     *-macos) echo "${1%-*}-apple-darwin" ;;
+    *-freebsd) echo "${1%-*}-unknown-freebsd14.0" ;;
+    *-netbsd) echo "${1%-*}-unknown-netbsd10.1" ;;
+    *-openbsd) echo "${1%-*}-unknown-openbsd7.7" ;;
     *) echo "${1%-*}-unknown-${1#*-}" ;;
     esac
 }

@@ -181,6 +181,21 @@ run 0 info --help
 claim help_of_a_command_lists_its_options '--caps'
 run 0 --version
 claim version_names_the_plugin_abi '^nexus .*, plugin ABI 0\.2$'
+
+cp "$samples" "$folder/kqueue.so" && chmod 755 "$folder/kqueue.so"
+run 0 info
+claim kqueue_without_a_run_of_the_suite_is_marked_as_untested \
+    "^backend +kqueue .* usable +$folder/kqueue\.so: untested: no run of make check-kqueue "
+cksum <"$folder/kqueue.so" >"$folder/kqueue.tested"
+run 0 info
+claim kqueue_with_a_record_of_such_a_run_is_not_marked "^backend +kqueue .* usable +$folder/kqueue\.so$"
+run 0 info --json
+claim json_tells_that_it_was_tested '"tested": true'
+printf x >>"$folder/kqueue.so"
+run 0 info
+claim kqueue_of_another_build_than_the_one_that_was_run_is_marked "kqueue\.so: untested: .* another build of it$"
+rm "$folder/kqueue.so" "$folder/kqueue.tested"
+
 if [ -c /dev/full ]; then
     wanted=1
     out=
