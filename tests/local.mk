@@ -38,7 +38,7 @@ cmocka_tests = tests/unit/test_addr tests/unit/test_config tests/unit/test_env t
 	tests/unit/test_fiber tests/unit/test_histogram tests/unit/test_lock tests/unit/test_overflow \
 	tests/unit/test_readiness \
 	tests/unit/test_sched_local tests/unit/test_sched_work_stealing tests/unit/test_spec \
-	tests/unit/test_stack tests/unit/test_timer
+	tests/unit/test_stack tests/unit/test_timer tests/unit/test_values
 if HAVE_URING
 cmocka_tests += tests/unit/test_iouring tests/unit/test_iouring_ladder
 endif
@@ -98,6 +98,7 @@ tests_unit_test_iouring_ladder_SOURCES = tests/unit/test_iouring_ladder.c backen
 	backends/iouring/message.c backends/iouring/probe.c backends/iouring/ring.c backends/iouring/slots.c
 tests_unit_test_iouring_ladder_LDADD = $(URING_LIBS) $(LDADD)
 tests_unit_test_readiness_SOURCES = tests/unit/test_readiness.c backends/epoll/driver.c
+tests_unit_test_values_SOURCES = tests/unit/test_values.c tools/values.c tools/values.h
 tests_unit_test_sched_local_SOURCES = tests/unit/test_sched_local.c tests/unit/sched_host.h sched/local.c
 tests_unit_test_sched_work_stealing_SOURCES = tests/unit/test_sched_work_stealing.c tests/unit/sched_host.h \
 	sched/work_stealing.c
