@@ -11,8 +11,8 @@ install-data-hook:
 	@$(each_man_link) echo ".so man3/`basename $$page`" >"$(DESTDIR)$(man3dir)/$$name.3" || exit 1; done; done
 uninstall-hook:
 	@$(each_man_link) rm -f "$(DESTDIR)$(man3dir)/$$name.3"; done; done
-EXTRA_DIST += backends/epoll/README.md backends/iouring/README.md backends/loop/README.md backends/readiness/README.md \
+EXTRA_DIST += backends/epoll/README.md backends/iouring/README.md backends/kqueue/README.md backends/loop/README.md backends/readiness/README.md \
 	doc/design/abi.md doc/design/bench.md doc/design/buffers.md doc/design/channels.md doc/design/drivers.md doc/design/dump.md \
-	doc/design/files.md doc/design/metrics.md doc/design/park.md doc/design/performance.md doc/design/pool.md \
+	doc/design/files.md doc/design/metrics.md doc/design/park.md doc/design/performance.md doc/design/pool.md doc/design/portability.md \
 	doc/design/scopes.md doc/design/select.md doc/design/selection.md doc/design/stacks.md \
 	doc/design/streams.md doc/design/switch.md doc/design/sync.md doc/design/tasks.md doc/design/timers.md sched/README.md
