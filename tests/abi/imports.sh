@@ -37,6 +37,7 @@ look() {
         case $kind$symbol in
         [wv]*) continue ;;
         U*@GLIBC_* | U*@LIBURING_*) ;;
+        Ukqueue | Ukevent) [ "$name" = kqueue ] || echo "$name imports $symbol" ;; # libkqueue's have no version
         *) echo "$name imports $symbol, which is not the C library's" ;;
         esac
         symbol=${symbol%%@*}

@@ -9,6 +9,8 @@ backends=$NXT_BUILD/backends/.libs
 # Several at a time, here as below: most of it is waiting.
 passing=
 for driver in "$backends"/*.so; do
+    # Over libkqueue it has that library's thread and descriptors, which are against the rules.
+    case $(uname -s)$driver in Linux*/kqueue.so) continue ;; esac
     passing="$passing $driver"
     case $driver in
     */loop.so) passing="$passing $driver:time=virtual $driver:short=1" ;;
