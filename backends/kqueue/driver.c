@@ -23,7 +23,7 @@
  *    goes with our event.
  *  - The second filter of a descriptor takes the hang-up flag off the first one: the read filter comes last.
  *  - What has no room in the array of events is lost, and a descriptor can have two: the array is our own, and when it
- *    was full every descriptor is watched anew, which reports it as it is.
+ *    was full every descriptor is looked at by poll(2), and reported as it is.
  *  - Its descriptor can't be polled: there is no wait_fd.
  *  - What a kqueue consists of is freed by a thread of its own after close(2): that is waited for, where it has a
  *    function for it.
@@ -35,6 +35,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <nexus/readiness.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -49,7 +50,12 @@
 void libkqueue_drain_pending_close(void) __attribute__((weak)); /* since 2.7, and in no header */
 #endif
 
+#ifdef LIBKQUEUE
+#define KQUEUE_BATCH 512 /* what it gives at most, however many are asked for */
+#else
 #define KQUEUE_BATCH 256 /* events of one system call; the adapter asks for no more than its parameter "events" */
+#endif
+#define SWEEP_BATCH 64u /* descriptors looked at by one poll(2) */
 #define NS_PER_S 1000000000
 #define WAIT_MAX_S 86400   /* longer ones are refused by some kernels, and returning early is allowed */
 #define TABLE_LEAST 64u    /* descriptors */
@@ -82,6 +88,7 @@ struct nx_poller {
     struct watched *table; /* by descriptor */
     uint32_t table_size;
     int event_next, event_count;    /* what libkqueue's array has beyond what was wanted */
+    uint32_t sweep_next;            /* the next descriptor to be looked at; UINT32_MAX: no sweep is on */
     _Alignas(64) atomic_bool woken; /* written by other threads: on a line of its own */
     _Alignas(64) struct kevent events[KQUEUE_BATCH];
 };
@@ -204,6 +211,7 @@ static int poller_open(const struct nx_host *host, const struct nx_config *confi
     poller->host = host;
     poller->owner = getpid();
     poller->wake_ends[0] = poller->wake_ends[1] = -1;
+    poller->sweep_next = UINT32_MAX;
     atomic_init(&poller->woken, false);
     poller->kqueue_fd = kqueue();
     int r = poller->kqueue_fd < 0 ? -errno : 0;
@@ -390,30 +398,58 @@ static uint32_t to_ready(const struct kevent *event)
 }
 
 #ifdef LIBKQUEUE
-/* What had no room is lost: each descriptor is reported as it is now. */
-static void watch_all_anew(struct nx_poller *poller)
+/* Reports the next descriptors of the table as they are. How many events; the sweep may go on. */
+static uint32_t sweep(struct nx_poller *poller, struct nx_ready_event *out, uint32_t max)
 {
-    for (uint32_t fd = 0; fd < poller->table_size; fd++) {
-        struct watched *watched = &poller->table[fd];
-        if (!watched->filters)
-            continue;
-        drop_filters(poller, (int)fd, watched->filters);
-        add_filters(poller, (int)fd, watched); /* it was there: what fails is a descriptor that is closed */
+    struct pollfd polls[SWEEP_BATCH];
+    uint32_t n = 0, count = 0;
+    for (; poller->sweep_next < poller->table_size && n < SWEEP_BATCH && n < max; poller->sweep_next++) {
+        const uint32_t filters = poller->table[poller->sweep_next].filters;
+        if (filters)
+            polls[n++] = (struct pollfd){.fd = (int)poller->sweep_next,
+                                         .events = (short)((filters & READS ? POLLIN | POLLRDHUP | POLLPRI : 0) |
+                                                           (filters & WRITES ? POLLOUT : 0))};
     }
+    if (poller->sweep_next >= poller->table_size)
+        poller->sweep_next = UINT32_MAX;
+    int r;
+    do /* ends: it does not sleep, and is interrupted only by chance */
+        r = poll(polls, n, 0);
+    while (r < 0 && errno == EINTR);
+    if (r < 0) /* out of memory: each of them is worth a try */
+        for (uint32_t i = 0; i < n; i++)
+            polls[i].revents = POLLIN | POLLOUT | POLLHUP;
+    for (uint32_t i = 0; i < n; i++) {
+        const int found = polls[i].revents;
+        if (found)
+            out[count++] = (struct nx_ready_event){.token = poller->table[polls[i].fd].token,
+                                                   .events = (found & POLLIN ? NX_READY_IN : 0) |
+                                                             (found & POLLOUT ? NX_READY_OUT : 0) |
+                                                             (found & ~(POLLIN | POLLOUT) ? NX_READY_HUP : 0)};
+    }
+    return count;
 }
 
 /* Makes sure that there are events to take, if there are any. */
 static void fetch(struct nx_poller *poller, uint32_t max, nx_time until)
 {
     (void)max;
-    if (poller->event_next < poller->event_count)
+    if (poller->event_next < poller->event_count || poller->sweep_next != UINT32_MAX)
         return;
     poller->event_next = 0;
     poller->event_count = wait_for_events(poller, KQUEUE_BATCH, until);
     if (poller->event_count == KQUEUE_BATCH)
-        watch_all_anew(poller);
+        poller->sweep_next = 0;
 }
 #else
+static uint32_t sweep(struct nx_poller *poller, struct nx_ready_event *out, uint32_t max)
+{
+    (void)out;
+    (void)max;
+    poller->sweep_next = UINT32_MAX;
+    return 0;
+}
+
 static void fetch(struct nx_poller *poller, uint32_t max, nx_time until)
 {
     poller->event_next = 0;
@@ -441,6 +477,8 @@ static uint32_t poller_wait(struct nx_poller *poller, struct nx_ready_event *out
             ready->error = event->fflags;
 #endif
     }
+    while (count < max && poller->sweep_next != UINT32_MAX) /* ends: it goes on through the table */
+        count += sweep(poller, out + count, max - count);
     return count;
 }
 
