@@ -19,7 +19,7 @@ abi-baseline: all abi/tables.la
 	$(SHELL) $(srcdir)/abi/dump.sh abi/.libs/tables.so $(srcdir)/abi/plugins.abi
 .PHONY: abi-baseline
 
-EXTRA_DIST += abi/dump.sh abi/libnexus.abi abi/private.suppr abi/plugins.abi abi/frozen/driver_0_1.c abi/frozen/make.sh \
-	abi/frozen/sched_0_1.c abi/frozen/x86_64-linux-gnu/SHA256SUMS abi/frozen/x86_64-linux-gnu/driver_0_1.so abi/frozen/x86_64-linux-gnu/sched_0_1.so \
-	tests/abi/abidiff.sh tests/abi/forbidden.txt tests/abi/frozen_0_1.cell tests/abi/frozen.sh tests/abi/imports.sh \
-	tests/abi/layout.sh
+EXTRA_DIST += abi/dump.sh abi/libnexus.abi abi/private.suppr abi/plugins.abi abi/frozen/driver_0_1.c \
+	abi/frozen/make.sh abi/frozen/sched_0_1.c abi/frozen/x86_64-linux-gnu/SHA256SUMS \
+	abi/frozen/x86_64-linux-gnu/driver_0_1.so abi/frozen/x86_64-linux-gnu/sched_0_1.so tests/abi/abidiff.sh \
+	tests/abi/forbidden.txt tests/abi/frozen_0_1.cell tests/abi/frozen.sh tests/abi/imports.sh tests/abi/layout.sh

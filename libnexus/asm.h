@@ -1,6 +1,6 @@
 /*
- * asm.h: what assemblers for ELF and for Mach-O want said differently: fn_begin NAME ... fn_end NAME for a function that
- * C calls by that name, hidden in the library.
+ * asm.h: what assemblers for ELF and for Mach-O want said differently: fn_begin NAME ... fn_end NAME for a function
+ * that C calls by that name, hidden in the library.
  */
 #ifndef NXI_ASM_H
 #define NXI_ASM_H

@@ -11,8 +11,8 @@
  * and from then on the job's memory may be gone.
  *
  * A thread's struct is not freed before the pool is: so it may be rung without the lock (sleeper.h), which spares the
- * woken thread from meeting it. One that is rung late, for another owner of its struct, looks and sleeps again. A thread
- * that leaves is joined by the next one that leaves, or by the close.
+ * woken thread from meeting it. One that is rung late, for another owner of its struct, looks and sleeps again. A
+ * thread that leaves is joined by the next one that leaves, or by the close.
  *
  * Where a driver owns the clock, that stands while there are jobs: each holds it from its post until what it did is
  * done, a wake included. A pool without a runtime left (orphaned) has no clock.

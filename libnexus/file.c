@@ -306,8 +306,8 @@ uint32_t nxi_cursor_next(struct nxi_cursor *cursor, const struct iovec **ret_iov
     return 1;
 }
 
-/* The rest, of which nothing has been moved yet: moved is what trying at once gave. Until all is moved: short counts are
- * usual, for the page cache has a part, a signal came, 2 GiB are the most. Reading, only 0 is the end. */
+/* The rest, of which nothing has been moved yet: moved is what trying at once gave. Until all is moved: short counts
+ * are usual, for the page cache has a part, a signal came, 2 GiB are the most. Reading, only 0 is the end. */
 static NXI_NOINLINE ssize_t move_rest(nx_file *file, uint16_t code, const struct iovec *vector, uint32_t count,
                                       int64_t offset, nx_time deadline, int64_t moved)
 {

@@ -1,6 +1,6 @@
 /*
- * handle.c: driver handles that are no stream: foreign descriptors waited for, and handles to be closed unused. Where the
- * network's driver has no descriptors, foreign ones are the files' driver's.
+ * handle.c: driver handles that are no stream: foreign descriptors waited for, and handles to be closed unused. Where
+ * the network's driver has no descriptors, foreign ones are the files' driver's.
  */
 #include "choice.h"
 

@@ -16,8 +16,8 @@
  *     e RMW on runtime->idle                       an RMW on that word and then act on what the other did before its
  *     f nobody searches, somebody sleeps: wake one own: either e sees the sleeper, or the sleeper's look 3 sees d.
  *                                                  A searcher that gives up leaves the count in the same RMW that
- * enters it as
- *                                                  a sleeper, so work that f left to it is found by its look 3.
+ *                                                  enters it as a sleeper: work that f left to it is found by its
+ *                                                  look 3.
  *
  * All of these are seq_cst RMWs. No timeout rescues a lost wake: it would hang, and a test would show it.
  */
@@ -165,10 +165,11 @@ static int64_t spin_limit(const struct nxi_worker *worker)
 }
 
 /*
- * Spinning is tried where waits are so short that a spin might see their end. That alone does not say that it pays: where a client
- * shares this cpu, it answers at once if the worker sleeps, and not at all while it spins. So what counts is whether
- * spins bear fruit. One in vain costs as much as SPIN_VAIN good ones bring, and when the score is used up there is no
- * trial for a while: each failed one doubles the number of waits that must end early before the next.
+ * Spinning is tried where waits are so short that a spin might see their end. That alone does not say that it pays:
+ * where a client shares this cpu, it answers at once if the worker sleeps, and not at all while it spins. So what
+ * counts is whether spins bear fruit. One in vain costs as much as SPIN_VAIN good ones bring, and when the score is
+ * used up there is no trial for a while: each failed one doubles the number of waits that must end early before the
+ * next.
  */
 static void spin_learn(struct nxi_worker *worker, bool paid)
 {

@@ -242,7 +242,8 @@ static int open_scheduler(void *arg, const struct nx_plugin *plugin, const struc
     return error;
 }
 
-/* Without a descriptor it rings its worker itself: so it is since ABI 0.2, before it was one that can't be waited for. */
+/* Without a descriptor it rings its worker itself: so it is since ABI 0.2, before it was one that can't be waited
+ * for. */
 static bool rings(const struct nx_runtime *runtime, uint32_t index)
 {
     const struct nx_plugin *plugin = index ? runtime->setup->file.plugin : runtime->setup->net.plugin;

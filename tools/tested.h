@@ -1,7 +1,7 @@
 /*
- * tested.h: whether a plugin file is known to have passed the conformance suite. Drivers for systems that this project's
- * own machines are not can be built anywhere, and say nothing of themselves by that: such a one is marked as untested
- * until a run of the suite with this very file has left its record beside it (make check-kqueue).
+ * tested.h: whether a plugin file is known to have passed the conformance suite. Drivers for systems that this
+ * project's own machines are not can be built anywhere, and say nothing of themselves by that: such a one is marked as
+ * untested until a run of the suite with this very file has left its record beside it (make check-kqueue).
  */
 #ifndef NEXUS_TESTED_H
 #define NEXUS_TESTED_H

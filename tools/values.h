@@ -1,6 +1,6 @@
 /*
- * values.h: JSON values, for what nexus prints for programs: made, looked at, written. The calls are jansson's, of which
- * this is the part that the program uses, so that it needs no library on any system.
+ * values.h: JSON values, for what nexus prints for programs: made, looked at, written. The calls are jansson's, of
+ * which this is the part that the program uses, so that it needs no library on any system.
  *
  * Values are counted; ..._new calls take the value over, also when they fail, and fail for NULL. Objects keep the order
  * in which keys were added.

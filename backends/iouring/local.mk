@@ -1,11 +1,10 @@
 # backends/iouring/: the io_uring driver on liburing; it may use the host table and the adapter's descriptor table, and
 # nothing of the core.
-iouring_sources = backends/iouring/ctx.h backends/iouring/driver.c backends/iouring/files.c backends/iouring/files.h backends/iouring/flight.c \
-	backends/iouring/identity.c backends/iouring/identity.h \
-	backends/iouring/inline.c backends/iouring/inline.h backends/iouring/message.c backends/iouring/message.h \
-	backends/iouring/probe.c backends/iouring/probe.h \
-	backends/iouring/ring.c backends/iouring/ring.h backends/iouring/slots.c backends/iouring/slots.h \
-	backends/iouring/uapi.h
+iouring_sources = backends/iouring/ctx.h backends/iouring/driver.c backends/iouring/files.c backends/iouring/files.h \
+	backends/iouring/flight.c backends/iouring/identity.c backends/iouring/identity.h backends/iouring/inline.c \
+	backends/iouring/inline.h backends/iouring/message.c backends/iouring/message.h backends/iouring/probe.c \
+	backends/iouring/probe.h backends/iouring/ring.c backends/iouring/ring.h backends/iouring/slots.c \
+	backends/iouring/slots.h backends/iouring/uapi.h
 
 if IOURING_DL
 backend_LTLIBRARIES += backends/iouring.la

@@ -1,9 +1,9 @@
 /*
  * loop/names.c: addresses, listening, connecting, accepting.
  *
- * Every address belongs to this network, as long as an end has it; a Unix path is a name and makes no file. A connection
- * is whole as soon as it is in the listener's backlog; where that is full the connect waits, in a list of the driver's,
- * until somebody accepts or the listener is closed.
+ * Every address belongs to this network, as long as an end has it; a Unix path is a name and makes no file. A
+ * connection is whole as soon as it is in the listener's backlog; where that is full the connect waits, in a list of
+ * the driver's, until somebody accepts or the listener is closed.
  */
 #include "loop.h"
 #include <string.h>

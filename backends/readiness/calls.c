@@ -236,8 +236,8 @@ int nxi_readiness_connect(struct nx_ctx *ctx, struct nx_fd_slot *slot, const str
     return errno == EINTR ? -EINPROGRESS : -errno; /* interrupted, it goes on by itself */
 }
 
-/* Whether the peer of a socket that has just been connected is gone already. A hang-up seen until now may be that, told by
- * the event that told of the connection, and no edge will tell it again; or be the unconnected socket's own. */
+/* Whether the peer of a socket that has just been connected is gone already. A hang-up seen until now may be that, told
+ * by the event that told of the connection, and no edge will tell it again; or be the unconnected socket's own. */
 static bool has_ended(int fd)
 {
     struct pollfd look = {.fd = fd, .events = POLLPRI | POLLRDHUP};

@@ -1,8 +1,8 @@
 /*
  * echo_asio: echo on standalone Asio.   echo_asio [ADDRESS:PORT [WORKERS]]
  *
- * Callbacks; an io_context a thread, told that one thread runs it. A handler holds one pointer, so that its memory comes
- * from Asio's recycling allocator.
+ * Callbacks; an io_context a thread, told that one thread runs it. A handler holds one pointer, so that its memory
+ * comes from Asio's recycling allocator.
  */
 #include "peer.h"
 

@@ -1,9 +1,9 @@
 /*
  * echo_uv: echo on libuv.   echo_uv [ADDRESS:PORT [WORKERS]]
  *
- * A loop a thread. What was read goes out at once by uv_try_write(), without a request; only what doesn't fit is queued,
- * and nothing more is read until it is out. All connections of a loop read into one buffer, since it is empty again
- * when the next one reads.
+ * A loop a thread. What was read goes out at once by uv_try_write(), without a request; only what doesn't fit is
+ * queued, and nothing more is read until it is out. All connections of a loop read into one buffer, since it is empty
+ * again when the next one reads.
  */
 #include "peer.h"
 

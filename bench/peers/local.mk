@@ -83,12 +83,13 @@ bench/peers/micro_tokio: bench/peers/echo_tokio
 bench/peers/echo_tokio bench/peers/micro_tokio: $(peers_cargo_sources) bench/peers/build.sh
 	$(AM_V_GEN)CARGO='$(CARGO)' $(peers_build) cargo $(srcdir)/bench/peers/tokio $@
 
-peers_programs = bench/peers/echo_uv bench/peers/echo_event bench/peers/echo_ev bench/peers/echo_asio bench/peers/echo_go \
-	bench/peers/echo_tokio bench/peers/micro_uv bench/peers/micro_event bench/peers/micro_ev bench/peers/micro_asio \
-	bench/peers/micro_go bench/peers/micro_tokio
+peers_programs = bench/peers/echo_uv bench/peers/echo_event bench/peers/echo_ev bench/peers/echo_asio \
+	bench/peers/echo_go bench/peers/echo_tokio bench/peers/micro_uv bench/peers/micro_event bench/peers/micro_ev \
+	bench/peers/micro_asio bench/peers/micro_go bench/peers/micro_tokio
 clean-local: clean-peers
 clean-peers:
 	rm -f $(peers_programs)
 	rm -rf bench/peers/go-build bench/peers/cargo-build
 .PHONY: clean-peers
-EXTRA_DIST += bench/peers/README.md bench/peers/build.sh bench/peers/peers.json $(peers_go_sources) $(peers_cargo_sources)
+EXTRA_DIST += bench/peers/README.md bench/peers/build.sh bench/peers/peers.json $(peers_go_sources) \
+	$(peers_cargo_sources)

@@ -94,7 +94,8 @@ void wake_parked(benchmark::State &state)
 {
     Wake wake;
     auto stay_here = asio::make_work_guard(wake.here), stay_there = asio::make_work_guard(wake.there);
-    /* Without anything on the reactor a context waits on a condition; a server's has sockets there, and waits in epoll. */
+    /* Without anything on the reactor a context waits on a condition; a server's has sockets there, and waits in
+     * epoll. */
     asio::steady_timer far_here(wake.here, milliseconds(peer::hour_ms)),
         far_there(wake.there, milliseconds(peer::hour_ms));
     far_here.async_wait([](std::error_code) {});

@@ -28,8 +28,8 @@ inline uint64_t random_ms(uint64_t &seed)
 }
 
 /*
- * A class of timers: Timers(size_t count) starts them, a second to an hour away. start_stop(ms) starts one more and stops
- * it; reset(index, ms) moves a running one.
+ * A class of timers: Timers(size_t count) starts them, a second to an hour away. start_stop(ms) starts one more and
+ * stops it; reset(index, ms) moves a running one.
  */
 template <class Timers>
 void add_timers()

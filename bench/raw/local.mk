@@ -12,7 +12,8 @@ endif
 # Cases of bench/micro's names, on the same bench/micro/cases.h.
 raw_cppflags = -iquote $(srcdir)/bench/micro $(BENCHMARK_CFLAGS)
 raw_programs = bench/raw/channel bench/raw/timer bench/raw/wake bench/raw/memory bench/raw/file
-EXTRA_PROGRAMS += bench/raw/channel bench/raw/timer bench/raw/wake bench/raw/memory bench/raw/file bench/raw/spawn bench/raw/switch
+EXTRA_PROGRAMS += bench/raw/channel bench/raw/timer bench/raw/wake bench/raw/memory bench/raw/file bench/raw/spawn \
+	bench/raw/switch
 if FIBER_X86_64
 raw_programs += bench/raw/spawn bench/raw/switch
 endif

@@ -1,6 +1,6 @@
 /*
- * broken_sched: a good scheduler with one fault; see broken_driver.c. A letter behind the number is another fault of the
- * same requirement.
+ * broken_sched: a good scheduler with one fault; see broken_driver.c. A letter behind the number is another fault of
+ * the same requirement.
  */
 #define _GNU_SOURCE
 #include <nexus/sched.h>

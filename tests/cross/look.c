@@ -1,7 +1,7 @@
 /*
  * look PLUGIN...: has each plugin file looked into by the library's own reader, that for Mach-O or that for ELF, built
- * for the processor that NXI_PEEK_CPU names, and prints what it sees: kind, ABI and priority. So a cross-built plugin is
- * known to be one without a system that could load it.
+ * for the processor that NXI_PEEK_CPU names, and prints what it sees: kind, ABI and priority. So a cross-built plugin
+ * is known to be one without a system that could load it.
  */
 #include "peek.h"
 

@@ -1,5 +1,5 @@
-/* loop_proxy.c: examples/proxy between tasks and examples/http: tests/examples/proxy.sh, without a socket. The files come
- * from another driver, or from the blocking pool. */
+/* loop_proxy.c: examples/proxy between tasks and examples/http: tests/examples/proxy.sh, without a socket. The files
+ * come from another driver, or from the blocking pool. */
 #include "services.h"
 #include <fcntl.h>
 #include <stdio.h>

@@ -57,7 +57,8 @@ static void *take_once(void *arg)
     return arg;
 }
 
-/* In the child nobody sleeps, and a bucket's mutex is nobody's: else the unlock below waits for a thread that is gone. */
+/* In the child nobody sleeps, and a bucket's mutex is nobody's: else the unlock below waits for a thread that is
+ * gone. */
 static void a_child_of_fork_does_not_wait_for_sleepers_that_stayed_behind(void **state)
 {
     pthread_t sleeper;

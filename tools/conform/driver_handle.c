@@ -1,4 +1,5 @@
-/* conform/driver_handle.c: handles: their form, their end, their names, who may use them, and when there are no more. */
+/* conform/driver_handle.c: handles: their form, their end, their names, who may use them, and when there
+ * are no more. */
 #include "rig.h"
 
 #include <errno.h>

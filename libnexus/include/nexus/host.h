@@ -38,7 +38,8 @@ struct nx_host {
      * drivers that have nothing of their own to sleep on, in wait, and for locks that are held for moments. Any thread,
      * which then does nothing else. */
     void (*sleep)(uint32_t *word, uint32_t value, nx_time until);
-    /* Ends all sleeps on that word. Changed before, it is seen by whoever is about to sleep. Any thread; signal-safe. */
+    /* Ends all sleeps on that word. Changed before, it is seen by whoever is about to sleep. Any thread;
+     * signal-safe. */
     void (*rouse)(uint32_t *word);
 };
 
