@@ -28,6 +28,16 @@ bool nxt_set_nonblock(int fd);
 int nxt_unread(int fd);                                                    /* bytes waiting to be read */
 nx_listener *nxt_listen_on(const char *addr, char *ret_text, size_t size); /* and where, as text */
 
+/* nx_serve on some port of 127.0.0.1, in a task of its own, which any worker may run. start returns when it listens. */
+struct nxt_server {
+    intptr_t (*on_conn)(nx_stream *, void *);
+    char where[64];
+    atomic_bool listens;
+    nx_task task;
+};
+void nxt_server_start(struct nxt_server *server, intptr_t (*on_conn)(nx_stream *, void *));
+void nxt_server_stop(struct nxt_server *server); /* expecting that nothing went wrong */
+
 /* ---- flows: bytes of nxt_fill from one end to the other, by a thread ---- */
 
 struct nxt_flow {

@@ -145,6 +145,39 @@ nx_listener *nxt_listen_on(const char *addr, char *ret_text, size_t size)
     return listener;
 }
 
+static void listens(const nx_addr *addr, void *arg)
+{
+    struct nxt_server *server = arg;
+    nx_addr_format(addr, server->where, sizeof(server->where));
+    atomic_store(&server->listens, true);
+}
+
+static intptr_t serve(void *arg)
+{
+    struct nxt_server *server = arg;
+    nx_serve_options options = {.size = sizeof(options), .on_listen = listens};
+    int error = nx_serve("127.0.0.1:0", &options, server->on_conn, server, NX_FOREVER);
+    atomic_store(&server->listens, true); /* if it could not, who waits for it goes on and fails */
+    return error;
+}
+
+/* Without a sleep: some tests watch the clock. */
+void nxt_server_start(struct nxt_server *server, intptr_t (*on_conn)(nx_stream *, void *))
+{
+    server->on_conn = on_conn;
+    server->where[0] = '\0';
+    atomic_init(&server->listens, false);
+    server->task = nx_spawn(serve, server);
+    while (!atomic_load(&server->listens))
+        nx_yield();
+}
+
+void nxt_server_stop(struct nxt_server *server)
+{
+    nx_cancel(server->task);
+    nxt_expect_eq(nxt_result(server->task), 0);
+}
+
 /* ---- flows ---- */
 
 static size_t next_chunk(const struct nxt_flow *flow, size_t done)

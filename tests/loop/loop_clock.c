@@ -65,25 +65,13 @@ static intptr_t answer_late(nx_stream *stream, void *arg)
     return 0;
 }
 
-static void tell(const nx_addr *addr, void *arg)
-{
-    nx_addr_format(addr, arg, 64);
-}
-
-static intptr_t serve(void *arg)
-{
-    nx_serve_options options = {.size = sizeof(options), .on_listen = tell};
-    return nx_serve("127.0.0.1:0", &options, answer_late, arg, NX_FOREVER);
-}
-
 NXT_TASK_TEST(messages_come_before_the_clock_moves_and_deadlines_when_it_does, .workers = 2)
 {
-    char where[64] = "", byte = 'x';
+    char byte = 'x';
     nx_stream *stream;
-    nx_task server = nx_spawn(serve, where);
-    while (!where[0])
-        nx_yield();
-    nxt_require_eq(nx_connect(where, NULL, &stream, NX_FOREVER), 0);
+    struct nxt_server server;
+    nxt_server_start(&server, answer_late);
+    nxt_require_eq(nx_connect(server.where, NULL, &stream, NX_FOREVER), 0);
     for (int i = 0; i < 50; i++) {
         nx_time begin = nx_now();
         nxt_expect_eq(nx_write(stream, &byte, 1, NX_FOREVER), 1);
@@ -93,8 +81,7 @@ NXT_TASK_TEST(messages_come_before_the_clock_moves_and_deadlines_when_it_does, .
         nxt_expect_eq(nx_now() - begin, HOUR);
     }
     nx_close(stream);
-    nx_cancel(server);
-    nxt_expect_eq(nxt_result(server), 0);
+    nxt_server_stop(&server);
 }
 
 /* ---- a time passes only when there is nothing to do in it ---- */

@@ -328,32 +328,19 @@ static intptr_t client(void *arg)
     return 0;
 }
 
-static void tell(const nx_addr *addr, void *arg)
-{
-    nx_addr_format(addr, arg, 64);
-}
-
-static intptr_t serve(void *arg)
-{
-    nx_serve_options options = {.size = sizeof(options), .on_listen = tell};
-    return nx_serve("127.0.0.1:0", &options, echo, arg, NX_FOREVER);
-}
-
 NXT_TASK_TEST(many_connections_of_two_workers_mix_nothing_up, .workers = 2)
 {
-    char where[64] = "";
-    nx_task server = nx_spawn(serve, where), clients[40];
+    struct nxt_server server;
+    nx_task clients[40];
     struct flow flows[40];
-    while (!where[0])
-        nx_yield();
+    nxt_server_start(&server, echo);
     for (uint32_t i = 0; i < NXT_COUNT(clients); i++) {
-        flows[i] = (struct flow){where, i, (size_t)nxt_scaled(200000, 20000)};
+        flows[i] = (struct flow){server.where, i, (size_t)nxt_scaled(200000, 20000)};
         clients[i] = nxt_task_on((int)i % 2, client, &flows[i]);
     }
     for (uint32_t i = 0; i < NXT_COUNT(clients); i++)
         nxt_expect_eq(nxt_result(clients[i]), 0);
-    nx_cancel(server);
-    nxt_expect_eq(nxt_result(server), 0);
+    nxt_server_stop(&server);
 }
 
 /* ---- datagrams ---- */

@@ -14,7 +14,8 @@ calls='socket|socketpair|connect|accept4?|bind|listen|shutdown|getsockname|getpe
 cases=0
 failed=0
 
-# What a program calls that it should not, but for the eventfd of the tests' own watchdog. One that ends well has called write(2): so the trace is one.
+# What a program calls that it should not, but for the eventfd of the tests' own watchdog. One that ends well has called
+# write(2): so the trace is one.
 silent() { # BACKEND PROGRAM
     cases=$((cases + 1))
     if [ ! -x "$NXT_BUILD/tests/loop/$2" ]; then
