@@ -51,7 +51,7 @@ project() { # KIND NAME LEAST FOLDER
     claim "the_${1}_takes_nothing_from_libnexus" is '' \
         "$($NM -D --undefined-only "$plugindir/$4/$2.so" | awk '$2 ~ /^nxi?_/ { print $2 }')"
     claim "nothing_in_the_project_of_a_$1_is_of_this_tree" is '' \
-        "$(grep -lF -e "$srcdir/" -e "$NXT_BUILD/" "$work/$2/Makefile" "$work/$2/config.log")"
+        "$(sed "s|$root$prefix||g" "$work/$2/Makefile" "$work/$2/config.log" | grep -F -e "$srcdir/" -e "$NXT_BUILD/")"
 }
 lists() { # KIND NAME FOLDER
     nexus info >"$work/info" 2>&1 || { cat "$work/info"; return 1; }
