@@ -27,8 +27,7 @@ unpack() {
             -o Dir::State="$apt" -o Dir::State::lists="$apt/lists" -o Dir::State::status="$apt/status" \
             -o Dir::Cache="$apt/cache" "$@"
     }
-    arm_apt update && cd "$apt" && arm_apt download libcmocka-dev libcmocka0 liburing-dev liburing2 libjansson-dev \
-        libjansson4 || return 1
+    arm_apt update && cd "$apt" && arm_apt download libcmocka-dev libcmocka0 liburing-dev liburing2 || return 1
     for package in "$apt"/*.deb; do
         dpkg-deb -x "$package" "$root" || return 1
     done
