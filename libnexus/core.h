@@ -222,6 +222,8 @@ struct nxi_worker {
     bool dispatching;     /* completions[] is being read */
     uint32_t robbed_seen; /* of robbed, what counters.ready has accounted for */
     nx_time turn_time;    /* when this turn of the loop began */
+    uint32_t look_pause;  /* turns between two looks at others' queues, after some in vain (idle.c) */
+    uint32_t look_left;   /* what of it is left while spinning */
     int32_t spin_score;   /* > 0: spinning before parking has paid lately; else what a new trial is away (idle.c) */
     int32_t spin_backoff; /* and how far away the next failure puts it */
     bool searching;       /* counted as a searcher in runtime->idle */

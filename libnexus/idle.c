@@ -30,8 +30,9 @@
 #define SPIN_SCORE_MAX 8
 #define SPIN_VAIN 4
 #define SPIN_BACKOFF_MAX 1024
-#define SPIN_LOOKS 4   /* at memory, for each one that may cost a system call */
-#define RELAX_TURNS 16 /* about half a microsecond */
+#define SPIN_LOOKS 4    /* at memory, for each one that may cost a system call */
+#define PAUSE_LEAST 16u /* turns; about half a microsecond */
+#define PAUSE_MOST 128u
 #define DECAY_NS INT64_C(1000000000)
 
 /* With one worker too: what plain threads inject is nobody's until it is taken. */
@@ -129,20 +130,35 @@ static bool anything_queued(struct nxi_worker *worker)
     return atomic_load(&worker->inbox) || worker->sched_ops->has_work(worker->sched, worker->index);
 }
 
+/* A message ends it. */
+static void relax(const struct nxi_worker *worker, uint32_t turns)
+{
+    for (uint32_t i = 0; i < turns && !atomic_load_explicit(&worker->inbox, memory_order_relaxed); i++)
+        cpu_relax();
+}
+
+/*
+ * What a thief sees and does not get, its owner is most likely about to take itself. Each look takes the line from the
+ * owner that it is about to write to, so looks in vain come further and further apart.
+ */
+static void look_less_often(struct nxi_worker *worker)
+{
+    if (worker->look_pause < PAUSE_MOST)
+        worker->look_pause = worker->look_pause > 0 ? 2 * worker->look_pause : PAUSE_LEAST;
+    worker->look_left = worker->look_pause;
+    relax(worker, worker->look_pause);
+}
+
 static bool steal(struct nxi_worker *worker)
 {
     if (!NXI_HAS(worker->sched_ops, steal) || !start_searching(worker))
         return false;
-    struct nx_ready *ready = worker->sched_ops->steal(worker->sched, worker->index);
-    if (!ready) {
-        /* Something that its owner is most likely about to take: not so often that he feels it. */
-        if (worker->sched_ops->has_work(worker->sched, worker->index))
-            for (int i = 0; i < RELAX_TURNS; i++)
-                cpu_relax();
-        return false;
-    }
-    worker->stolen = ready;
-    return true;
+    worker->stolen = worker->sched_ops->steal(worker->sched, worker->index);
+    if (worker->stolen)
+        worker->look_pause = 0;
+    else if (worker->sched_ops->has_work(worker->sched, worker->index))
+        look_less_often(worker);
+    return worker->stolen != NULL;
 }
 
 /* It is about to run something. If it was the last searcher, what others left to it may still be there: wakes the
@@ -196,11 +212,21 @@ static void wait_learn(struct nxi_worker *worker, bool soon)
         worker->spin_score--;
 }
 
+static bool look_at_queues(struct nxi_worker *worker)
+{
+    if (worker->look_left > 0) {
+        worker->look_left--;
+        return false;
+    }
+    worker->look_left = worker->look_pause;
+    return worker->sched_ops->has_work(worker->sched, worker->index);
+}
+
 /* Some looks at the memory that others write to. True: there is something. */
 static bool watch_memory(struct nxi_worker *worker)
 {
     for (int i = 0; i < SPIN_LOOKS; i++) {
-        if (anything_queued(worker))
+        if (atomic_load(&worker->inbox) || look_at_queues(worker))
             return true;
         cpu_relax();
     }
@@ -286,6 +312,7 @@ static void sleep_now(struct nxi_worker *worker, uint32_t waiter)
     nx_time start = learn ? nxi_clock() : 0;
     uint32_t count =
         driver->ops->wait(driver->ctx, worker->completions, NXI_COMPLETIONS_MAX, wait_until(worker, waiter));
+    worker->look_pause = worker->look_left = 0;
     nxi_count(&worker->counters.parks, 1);
     if (atomic_exchange(&worker->state, NXI_WORKER_RUNNING) == NXI_WORKER_NOTIFIED)
         nxi_count(&worker->counters.wakes, 1); /* PARKED → NOTIFIED is what rings */
