@@ -57,7 +57,8 @@ make_one() { # TARGET JOBS
     mkdir -p "$build/$1" && cd "$build/$1" || return 1
     if ! [ -e Makefile ] || [ "$source/configure" -nt Makefile ]; then
         "$source/configure" -q --host="$(triplet "$1")" --enable-strict --disable-static CC="$ZIG cc -target $1" \
-            AR="$ZIG ar" RANLIB="$ZIG ranlib" OBJDUMP=false DLLTOOL=false >configure.log 2>&1 || return 1
+            CFLAGS=-O1 AR="$ZIG ar" RANLIB="$ZIG ranlib" OBJDUMP=false DLLTOOL=false \
+            >configure.log 2>&1 || return 1
     fi
     # shellcheck disable=SC2086
     make -j"$2" $products >make.log 2>&1
