@@ -149,7 +149,7 @@ EXTRA_DIST += $(loop_cells) $(example_tests) tests/bench/growth.py tests/bench/g
 	tests/conform/iouring_sqpoll-local.cell tests/conform/epoll-work_stealing.cell \
 	tests/conform/iouring-local.cell tests/conform/iouring-work_stealing.cell tests/fuzz/fuzz_timer.c \
 	tests/model/model.c tests/model/run.sh tests/model/stdatomic.h tests/plugin/test_hostile.sh \
-	tests/plugin/test_info.sh tests/plugin/test_privileged.sh tests/run.sh tests/spin/deque.pml \
+	tests/plugin/lib.sh tests/plugin/test_info.sh tests/plugin/test_privileged.sh tests/run.sh tests/spin/deque.pml \
 	tests/spin/home.pml tests/spin/lock.pml tests/spin/memory.pml tests/spin/mutex.pml tests/spin/park.pml \
 	tests/spin/run.sh tests/loop/no_socket_calls.sh
 

@@ -9,26 +9,12 @@ esac
 case ${SANITIZE:-} in
 *thread*) echo "the thread sanitizer can't see into what was built without it"; exit 77 ;;
 esac
-nexus=$NXT_BUILD/tools/nexus
-[ -x "$nexus" ] || { echo "$nexus is not built (--disable-tools)"; exit 77; }
+. "$srcdir/tests/conform_kit/lib.sh"
 frozen=$(cd "$srcdir" && pwd)/abi/frozen/x86_64-linux-gnu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
 chmod 755 "$work"
 cp "$frozen"/*.so "$work"
 chmod 755 "$work"/*.so
-unset NEXUS_BACKEND NEXUS_SCHED
 export NEXUS_PLUGIN_PATH="$work"
-cases=0
-# claim NAME: what the command before it has said
-claim() {
-    if [ $? -eq 0 ]; then
-        echo "ok $((cases += 1)) - $1"
-    else
-        echo "not ok $((cases += 1)) - $1"
-        sed 's/^/# /' "$work/out"
-    fi
-}
 
 NEXUS_BACKEND=driver_0_1 NEXUS_SCHED=sched_0_1 "$nexus" info >"$work/out" 2>&1
 claim info_chooses_them

@@ -1,4 +1,4 @@
-# For drivers.sh and schedulers.sh. Output: TAP.
+# tests/conform_kit/lib.sh: help for tests of the nexus program on plugins. Sourced. Output: TAP.
 nexus=$NXT_BUILD/tools/nexus
 [ -x "$nexus" ] || { echo "$nexus is not built (--disable-tools)"; exit 77; }
 work=$(mktemp -d)

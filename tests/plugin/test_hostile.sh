@@ -1,46 +1,14 @@
 #!/bin/sh
 # What an environment or a folder of plugins may be, at its worst: `nexus info` ends soon, never by a signal, and its
 # sentence has the cause and what to do. What only the loader sees is tests/unit/test_loader.c's. Output: TAP.
-set -u
-nexus=${NXT_NEXUS:-$NXT_BUILD/tools/nexus}
-samples=$NXT_BUILD/tests/plugin/.libs/samples.so
-[ -x "$nexus" ] || { echo "$nexus is not built (--disable-tools)"; exit 77; }
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-chmod 755 "$folder"
-for variable in $(env | sed -n 's/^\(NEXUS_[A-Z_]*\)=.*/\1/p'); do
-    unset "$variable"
-done
+. "$srcdir/tests/plugin/lib.sh"
 mkdir "$folder/good"
 cp "$samples" "$folder/good/better.so"
 cp "$samples" "$folder/good/fair.so"
 chmod 755 "$folder/good" "$folder"/good/*
 export NEXUS_PLUGIN_PATH="$folder/good" NEXUS_BACKEND=better NEXUS_SCHED=fair
 
-cases=0
-# run STATUS ARGUMENT...: `nexus info`, in $out; what went to stderr in $err
-run() {
-    wanted=$1
-    shift
-    out=$(timeout -k 1 20 "$nexus" info "$@" 2>"$folder/stderr" </dev/null)
-    got=$?
-    err=$(cat "$folder/stderr")
-}
-# claim NAME PATTERN...: the status was right, and each pattern has a line of the output or of stderr
-claim() {
-    name=$1
-    shift
-    cases=$((cases + 1))
-    failed=
-    [ "$got" = "$wanted" ] || failed="status $got, not $wanted"
-    for pattern; do
-        printf '%s\n%s\n' "$out" "$err" | grep -Eq -e "$pattern" || failed="$failed; no line is like '$pattern'"
-    done
-    [ -z "$failed" ] && { echo "ok $cases - $name"; return; }
-    echo "not ok $cases - $name"
-    printf '%s\n%s\n%s\n' "$failed" "$out" "$err" | cut -c1-600 | sed 's/^/# /'
-}
-run 0
+run 0 info
 claim good_ones_are_chosen '^backend +better +.* chosen '
 
 # ---- the file ----
@@ -48,16 +16,16 @@ bad=$folder/bad
 mkdir "$bad"
 # refused CASE PATTERN FILE: by its path, by its name in a directory, and by a link to it
 refused() {
-    NEXUS_BACKEND=$3 run 1
+    NEXUS_BACKEND=$3 run 1 info
     claim "$1_by_path" "$2"
-    NEXUS_PLUGIN_PATH=${3%/*} NEXUS_BACKEND=better run 1
+    NEXUS_PLUGIN_PATH=${3%/*} NEXUS_BACKEND=better run 1 info
     claim "$1_by_name" "$2"
     rm -rf "$folder/links"
     mkdir "$folder/links"
     ln -s "$3" "$folder/links/better.so"
-    NEXUS_BACKEND=$folder/links/better.so run 1
+    NEXUS_BACKEND=$folder/links/better.so run 1 info
     claim "$1_by_a_link" "$2"
-    NEXUS_PLUGIN_PATH=$folder/good:${3%/*} run 0 --why # and in the way of nobody who did not ask for it
+    NEXUS_PLUGIN_PATH=$folder/good:${3%/*} run 0 info --why # and in the way of nobody who did not ask for it
     claim "$1_in_a_later_directory"
     rm -rf "$3"
 }
@@ -99,12 +67,12 @@ refused writable_folder_above \
     "not trusted: others can write to the directory $bad \(chmod go-w\)" "$bad/inner/better.so"
 chmod 755 "$bad"
 ln -s better.so "$file"
-NEXUS_BACKEND=$file run 1
+NEXUS_BACKEND=$file run 1 info
 claim a_link_to_itself 'symbolic links'
 rm "$file"
-NEXUS_BACKEND=/dev/zero run 1
+NEXUS_BACKEND=/dev/zero run 1 info
 claim a_device 'it is a device, not a regular file: name the plugin'
-NEXUS_BACKEND=/proc/self/mem run 1
+NEXUS_BACKEND=/proc/self/mem run 1 info
 claim what_is_no_plugin '(it is|no plugin can)'
 
 # Rights: as a user without any.
@@ -129,7 +97,7 @@ if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null && setpriv --reuid=65534 
     chown 65533 "$file"
     NEXUS_BACKEND=$file as_nobody 1
     claim a_strangers_file 'belongs to user 65533, neither root nor this user \(65534\): chown it, or use a copy'
-    NEXUS_BACKEND=$file run 1
+    NEXUS_BACKEND=$file run 1 info
     claim a_strangers_file_even_for_root 'belongs to user 65533, neither root nor this user \(0\)'
     chown 0 "$file"
     chown 65533 "$bad"
@@ -150,36 +118,36 @@ fi
 # ---- the path ----
 cd "$folder/good" || exit 1
 for path in better.so ./better.so ../good/better.so good/../better.so; do
-    NEXUS_BACKEND=$path run 1
+    NEXUS_BACKEND=$path run 1 info
     claim "relative_$(echo "$path" | tr '/.' '__')" "absolute path"
 done
-NEXUS_BACKEND=$folder/bad/../good/better.so run 0
+NEXUS_BACKEND=$folder/bad/../good/better.so run 0 info
 claim up_and_down_again '^backend +better +.* chosen '
 chmod 777 "$bad"
-NEXUS_BACKEND=$folder/bad/../good/better.so run 1
+NEXUS_BACKEND=$folder/bad/../good/better.so run 1 info
 claim up_again_from_where_others_can_write "others can write to the directory $bad "
 chmod 755 "$bad"
 for path in . .. ./x relative "$folder/good:." "$folder/good:relative" ":./" "$folder/x:../good"; do
-    NEXUS_PLUGIN_PATH=$path run 1
+    NEXUS_PLUGIN_PATH=$path run 1 info
     claim "plugin_path_with_a_relative_directory_$((cases + 1))" \
         'NEXUS_PLUGIN_PATH: .* begins with a relative path: directories must be absolute'
 done
 # Empty pieces are not the current directory, which has good plugins in it.
 for path in : :: "$bad:" ":$bad" "$bad::$bad"; do
-    NEXUS_PLUGIN_PATH=$path run 1
+    NEXUS_PLUGIN_PATH=$path run 1 info
     claim "plugin_path_with_nothing_between_$((cases + 1))" "there is no backend 'better'"
 done
 mkdir "$folder/a:b"
 cp "$samples" "$folder/a:b/better.so"
-NEXUS_PLUGIN_PATH=$folder/a:b run 1
+NEXUS_PLUGIN_PATH=$folder/a:b run 1 info
 claim a_directory_with_a_colon_is_two "'b' begins with a relative path"
-NEXUS_PLUGIN_PATH=$folder/a:/b run 1
+NEXUS_PLUGIN_PATH=$folder/a:/b run 1 info
 claim a_directory_with_a_colon_is_not_one "there is no backend 'better'"
-NEXUS_BACKEND=$folder/a:b/better.so run 1
+NEXUS_BACKEND=$folder/a:b/better.so run 1 info
 claim a_file_with_a_colon "is not key=value; a path can't contain"
 for name in 'a b' 'better%2e' 'better;x' '$(x)' 'better
 x'; do
-    NEXUS_BACKEND=$name run 1
+    NEXUS_BACKEND=$name run 1 info
     claim "name_with_other_characters_$((cases + 1))" "NEXUS_BACKEND"
 done
 cd / || exit 1

@@ -1,47 +1,14 @@
 #!/bin/sh
 # nexus info on good and bad plugins: what is printed, what is chosen, and the exit status. Output: TAP.
-set -u
-nexus=${NXT_NEXUS:-$NXT_BUILD/tools/nexus}
-samples=$NXT_BUILD/tests/plugin/.libs/samples.so
-[ -x "$nexus" ] || { echo "$nexus is not built (--disable-tools)"; exit 77; }
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-chmod 755 "$folder"
+. "$srcdir/tests/plugin/lib.sh"
 for name in good better denied newer_minor fair; do
     cp "$samples" "$folder/$name.so"
 done
 cp "$samples" "$folder/renamed.so"
 chmod 755 "$folder"/*.so
-for variable in $(env | sed -n 's/^\(NEXUS_[A-Z_]*\)=.*/\1/p'); do
-    unset "$variable"
-done
 export NEXUS_PLUGIN_PATH="$folder"
 # Neither what is built in nor what is installed has a say in what these cases choose.
 export NEXUS_BACKEND=better NEXUS_SCHED=fair
-
-cases=0
-# run STATUS ARGUMENT...: output in $out, what went to stderr in $err
-run() {
-    wanted=$1
-    shift
-    out=$("$nexus" "$@" 2>"$folder/stderr")
-    got=$?
-    err=$(cat "$folder/stderr")
-}
-# claim NAME PATTERN...: the status was right, and each pattern has a line of the output or of stderr
-claim() {
-    name=$1
-    shift
-    cases=$((cases + 1))
-    failed=
-    [ "$got" = "$wanted" ] || failed="status $got, not $wanted"
-    for pattern; do
-        printf '%s\n%s\n' "$out" "$err" | grep -Eq -e "$pattern" || failed="$failed; no line is like '$pattern'"
-    done
-    [ -z "$failed" ] && { echo "ok $cases - $name"; return; }
-    echo "not ok $cases - $name"
-    printf '%s\n%s\n%s\n' "$failed" "$out" "$err" | sed 's/^/# /'
-}
 
 run 0 info
 claim every_plugin_has_a_line_with_its_state \
