@@ -27,11 +27,12 @@ libnexus_libnexus_core_la_SOURCES = libnexus/abi.c libnexus/accept.c libnexus/ad
 	libnexus/runtime.c libnexus/rwlock.c libnexus/scope.c libnexus/second.c libnexus/select.c libnexus/select.h \
 	libnexus/sem.c libnexus/serve.c libnexus/setup.c libnexus/setup.h libnexus/signal.c libnexus/signals.h \
 	libnexus/sigquit.c libnexus/slots.c libnexus/slots.h libnexus/spec.c libnexus/spec.h libnexus/stack.c \
-	libnexus/stack.h libnexus/stall.c libnexus/stream.c libnexus/stream.h libnexus/symbols.c libnexus/sync.c \
-	libnexus/sync.h libnexus/task.c libnexus/time.c libnexus/timer.c libnexus/timer.h libnexus/transfer.c \
-	libnexus/transfer.h libnexus/trust.c libnexus/trust.h libnexus/udp.c libnexus/unix.c libnexus/until_signal.c \
-	libnexus/unwind.c libnexus/unwind.h libnexus/util.h libnexus/waiter.c libnexus/waiter.h libnexus/waitgroup.c \
-	libnexus/watch.c libnexus/worker.c libnexus/writer.c
+	libnexus/stack.h libnexus/stack_guard.c libnexus/stack_parts.h libnexus/stack_slab.c libnexus/stall.c \
+	libnexus/stream.c libnexus/stream.h libnexus/symbols.c libnexus/sync.c libnexus/sync.h libnexus/task.c \
+	libnexus/time.c libnexus/timer.c libnexus/timer.h libnexus/transfer.c libnexus/transfer.h libnexus/trust.c \
+	libnexus/trust.h libnexus/udp.c libnexus/unix.c libnexus/until_signal.c libnexus/unwind.c libnexus/unwind.h \
+	libnexus/util.h libnexus/waiter.c libnexus/waiter.h libnexus/waitgroup.c libnexus/watch.c libnexus/worker.c \
+	libnexus/writer.c
 # What systems do differently.
 if MACHO
 libnexus_libnexus_core_la_SOURCES += libnexus/peek_macho.c

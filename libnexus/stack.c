@@ -3,7 +3,7 @@
  *
  * A worker takes a stack from its own cache, LIFO, so a task that ends without parking leaves a warm stack to the next.
  * An empty cache takes a batch from the depot, or a fresh slot of a slab; a full one gives its older half to the depot.
- * The depot is the only thing shared, behind one mutex; slabs are never unmapped.
+ * The depot and the slabs (stack_slab.c) are all that workers share, behind a mutex each.
  *
  * What goes wrong, and where it is noticed:
  *  - a task runs into its guard: SIGSEGV, overflow.c names it. Code built with -fstack-clash-protection always does.
@@ -13,51 +13,15 @@
  *    is damaged at put, or the task parked deep. The next task on the stack that parks gives the pages back.
  *  - guards can't be had (old kernel, mlockall, vm.max_map_count): mprotect, then canaries only with one warning.
  */
-#define _GNU_SOURCE
-
-#include "stack.h"
 #include "os.h"
 #include "overflow.h"
+#include "stack_parts.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define STACK_ASAN 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) && !defined(STACK_ASAN)
-#define STACK_ASAN 1
-#endif
-#ifdef STACK_ASAN
-#include <sanitizer/asan_interface.h>
-#include <sanitizer/lsan_interface.h>
-#endif
-
-#if defined(__has_include)
-#if __has_include(<valgrind/memcheck.h>)
-#include <valgrind/memcheck.h>
-#define STACK_VALGRIND 1
-#endif
-#endif
-
-#if defined(__linux__) && !defined(MADV_GUARD_INSTALL)
-#define MADV_GUARD_INSTALL 102
-#endif
-
-#define LINE NXI_STACK_LINE
-#define LINE_WORDS (LINE / sizeof(uint64_t))
-#define COLOURS 16
-#define SLAB_BYTES ((size_t)4 << 20)
-#define GUARD_BYTES_MAX ((size_t)64 << 10)
 #define BATCH_BYTES ((size_t)16 << 20) /* of address space in a batch, within the two limits below */
 #define BATCH_COUNT_MAX 256
 #define DECAY_CALLS 64
@@ -67,135 +31,13 @@
 
 _Static_assert(sizeof(struct nxi_stack) == LINE, "the control block is one cache line");
 
-enum slot_state { SLOT_FRESH, SLOT_BARE, SLOT_MPROTECT, SLOT_MADVISE };
-
-struct slot {
-    _Atomic uint8_t state; /* enum slot_state: how it is guarded; the signal handler reads it */
-    uint16_t free_index;   /* this entry of the slab's stack of free slots */
-};
-
-struct nxi_slab {
-    struct nxi_slab *next;      /* all slabs, newest first: for the signal handler */
-    struct nxi_slab *next_free; /* slabs of a class with slots left; under the depot's lock, as are the counts */
-    char *base;
-    size_t guard_size;
-    unsigned size_class;
-    unsigned slot_count;
-    unsigned used_count; /* slots that have been handed out at least once */
-    unsigned free_count; /* of those, how many are given back */
-    struct slot slots[];
-};
-
 static struct {
     pthread_mutex_t lock;
-    struct {
-        struct nxi_stack *batches;
-        struct nxi_slab *slabs;
-    } classes[NXI_STACK_CLASSES];
+    struct nxi_stack *batches[NXI_STACK_CLASSES];
     _Atomic size_t count;
-    _Atomic size_t mapped_bytes;
-    _Atomic(struct nxi_slab *) slabs;
 } depot = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-size_t nxi_stack_page_size = 4096; /* written before the first stack is */
-static _Atomic int guards = NXI_GUARDS_NONE;
-static _Atomic size_t mprotect_left; /* each costs two mappings */
-static _Atomic(void (*)(const char *)) warn_callback;
-static atomic_bool warned;
-static bool on_valgrind;
-
-/*
- * Finding out
- */
-
-void nxi_stacks_set_warn(void (*warn)(const char *text))
-{
-    atomic_store(&warn_callback, warn);
-}
-
-static void warn_once(void)
-{
-    void (*warn)(const char *) = atomic_load(&warn_callback);
-
-    if (!atomic_exchange(&warned, true) && warn != NULL)
-        warn("task stacks have no guard pages from now on: an overflow is found only when its task ends "
-             "(Linux 6.13, a higher vm.max_map_count or no mlockall would guard them)");
-}
-
-/* A kernel may take an advice it doesn't know about, and an emulator any: only a read that fails is a proof. */
-static bool guard_works(void)
-{
-    bool works = false;
-#ifdef MADV_GUARD_INSTALL
-    uint64_t value = 1;
-    int ends[2], error = nxi_os_pipe(ends, true);
-    char *page = mmap(NULL, nxi_stack_page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    if (error == 0 && page != MAP_FAILED && madvise(page, nxi_stack_page_size, MADV_GUARD_INSTALL) == 0)
-        works = write(ends[1], page, sizeof(value)) == -1 && errno == EFAULT &&
-                write(ends[1], &value, sizeof(value)) == (ssize_t)sizeof(value);
-    if (page != MAP_FAILED)
-        munmap(page, nxi_stack_page_size);
-    if (error == 0) {
-        close(ends[0]);
-        close(ends[1]);
-    }
-#endif
-    return works;
-}
-
-static bool install_guard_pages(char *address, size_t size)
-{
-#ifdef MADV_GUARD_INSTALL
-    return madvise(address, size, MADV_GUARD_INSTALL) == 0;
-#else
-    (void)address;
-    (void)size;
-    return false;
-#endif
-}
-
-static void init(void)
-{
-    long size = sysconf(_SC_PAGESIZE);
-
-    if (size > 0)
-        nxi_stack_page_size = (size_t)size;
-#ifdef STACK_VALGRIND
-    on_valgrind = RUNNING_ON_VALGRIND;
-#endif
-    /* half of the mappings stay for the program and its other libraries */
-    atomic_store(&mprotect_left, nxi_os_mappings_max() / 4);
-    atomic_store(&guards, guard_works() ? NXI_GUARDS_MADVISE : NXI_GUARDS_MPROTECT);
-}
-
-int nxi_stacks_init(void)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-    return -pthread_once(&once, init);
-}
-
-enum nxi_stack_guards nxi_stacks_guards(void)
-{
-    return (enum nxi_stack_guards)atomic_load(&guards);
-}
-
-void nxi_stacks_set_guards(enum nxi_stack_guards new_guards, size_t mprotect_max)
-{
-    atomic_store(&mprotect_left, mprotect_max);
-    atomic_store(&warned, false);
-    atomic_store(&guards, new_guards);
-}
-
-/*
- * Where things are
- */
-
-static size_t class_bytes(unsigned size_class)
-{
-    return NXI_STACK_SIZE_MIN << size_class;
-}
+/* ---- sizes ---- */
 
 static unsigned class_of(size_t size)
 {
@@ -208,15 +50,6 @@ static unsigned class_of(size_t size)
     return (unsigned)(64 - __builtin_clzll((unsigned long long)(size - 1) / size_min));
 }
 
-static size_t class_guard_bytes(unsigned size_class)
-{
-    size_t bytes = class_bytes(size_class) / 16;
-
-    if (bytes > GUARD_BYTES_MAX)
-        bytes = GUARD_BYTES_MAX;
-    return bytes < nxi_stack_page_size ? nxi_stack_page_size : bytes & ~(nxi_stack_page_size - 1);
-}
-
 /* Without the division: this is in every put. */
 static unsigned class_batch(unsigned size_class)
 {
@@ -227,142 +60,12 @@ static unsigned class_batch(unsigned size_class)
     return count > 0 ? count : 1;
 }
 
-static unsigned colour_of(const struct nxi_stack *stack)
-{
-    return stack->index % COLOURS;
-}
-
 static uintptr_t top_page(const struct nxi_stack *stack)
 {
     return (uintptr_t)stack & ~(uintptr_t)(nxi_stack_page_size - 1);
 }
 
-/*
- * Slabs: fresh slots
- */
-
-static struct nxi_slab *map_slab(unsigned size_class)
-{
-    size_t size = class_bytes(size_class);
-    unsigned slot_count = size < SLAB_BYTES ? (unsigned)(SLAB_BYTES / size) : 1;
-    struct nxi_slab *slab = calloc(1, sizeof(*slab) + slot_count * sizeof(slab->slots[0]));
-
-    if (slab == NULL)
-        return NULL;
-    slab->base = nxi_os_stacks_map(size * slot_count);
-    if (slab->base == NULL) {
-        free(slab);
-        return NULL;
-    }
-    slab->guard_size = class_guard_bytes(size_class);
-    slab->size_class = size_class;
-    slab->slot_count = slot_count;
-    slab->next = atomic_load(&depot.slabs);
-    atomic_store(&depot.slabs, slab);
-    atomic_fetch_add(&depot.mapped_bytes, size * slot_count);
-    return slab;
-}
-
-/* Called with the lock held. Given-back slots first: they have their guard. */
-static struct nxi_slab *take_slot(unsigned size_class, unsigned *ret_index)
-{
-    struct nxi_slab *slab = depot.classes[size_class].slabs;
-
-    if (slab == NULL) {
-        slab = map_slab(size_class);
-        if (slab == NULL)
-            return NULL;
-        slab->next_free = NULL;
-        depot.classes[size_class].slabs = slab;
-    }
-    *ret_index = slab->free_count > 0 ? slab->slots[--slab->free_count].free_index : slab->used_count++;
-    if (slab->free_count == 0 && slab->used_count == slab->slot_count)
-        depot.classes[size_class].slabs = slab->next_free;
-    return slab;
-}
-
-static bool reserve_mprotect(void)
-{
-    size_t left = atomic_load(&mprotect_left);
-
-    while (left > 0)
-        if (atomic_compare_exchange_weak(&mprotect_left, &left, left - 1))
-            return true;
-    return false;
-}
-
-static enum slot_state install_guard(char *address, size_t size)
-{
-    enum nxi_stack_guards wanted = nxi_stacks_guards();
-
-    /* EINVAL: the memory is locked */
-    if (wanted == NXI_GUARDS_MADVISE && install_guard_pages(address, size))
-        return SLOT_MADVISE;
-    if (wanted != NXI_GUARDS_NONE && reserve_mprotect()) {
-        if (mprotect(address, size, PROT_NONE) == 0)
-            return SLOT_MPROTECT;
-        atomic_fetch_add(&mprotect_left, 1);
-    }
-    warn_once();
-    return SLOT_BARE;
-}
-
-static bool is_watched(void)
-{
-#ifdef STACK_ASAN
-    return true;
-#else
-    return on_valgrind;
-#endif
-}
-
-static void set_tripwire(struct nxi_stack *stack)
-{
-    uint64_t *wire = nxi_stack_tripwire(stack);
-
-    for (size_t i = 0; i < LINE_WORDS; i++)
-        wire[i] = NXI_STACK_TRIPWIRE;
-}
-
-static struct nxi_stack *fresh_stack(unsigned size_class)
-{
-    size_t size = class_bytes(size_class);
-    struct nxi_slab *slab;
-    struct nxi_stack *stack;
-    unsigned index;
-    char *slot;
-
-    pthread_mutex_lock(&depot.lock);
-    slab = take_slot(size_class, &index);
-    pthread_mutex_unlock(&depot.lock);
-    if (slab == NULL)
-        return NULL;
-    slot = slab->base + index * size;
-    if (atomic_load(&slab->slots[index].state) == SLOT_FRESH) {
-        atomic_store(&slab->slots[index].state, install_guard(slot, slab->guard_size));
-#ifdef STACK_VALGRIND
-        if (on_valgrind)
-            (void)VALGRIND_STACK_REGISTER(slot + slab->guard_size, slot + size - 1);
-#endif
-    }
-    stack = (struct nxi_stack *)(slot + size - (index % COLOURS) * LINE - sizeof(*stack));
-    memset(stack, 0, sizeof(*stack));
-    stack->low = slot + slab->guard_size;
-    stack->slab = slab;
-    stack->magic = NXI_STACK_MAGIC;
-    stack->index = index;
-    stack->size_class = (uint8_t)size_class;
-    if (atomic_load(&slab->slots[index].state) != SLOT_BARE)
-        stack->flags = NXI_STACK_GUARDED;
-    if (is_watched())
-        stack->flags |= NXI_STACK_WATCHED;
-    set_tripwire(stack);
-    return stack;
-}
-
-/*
- * The depot
- */
+/* ---- the depot ---- */
 
 static void list_push(struct nxi_stack_list *list, struct nxi_stack *stack)
 {
@@ -389,19 +92,19 @@ static void push_batch(unsigned size_class, const struct nxi_stack_list *batch)
 {
     batch->head->batch_count = batch->count;
     batch->head->batch_deep_count = batch->deep_count;
-    batch->head->next_batch = depot.classes[size_class].batches;
-    depot.classes[size_class].batches = batch->head;
+    batch->head->next_batch = depot.batches[size_class];
+    depot.batches[size_class] = batch->head;
     atomic_fetch_add(&depot.count, batch->count);
 }
 
 /* Called with the lock held. False: there is none. */
 static bool pop_batch(unsigned size_class, struct nxi_stack_list *ret_batch)
 {
-    struct nxi_stack *head = depot.classes[size_class].batches;
+    struct nxi_stack *head = depot.batches[size_class];
 
     if (head == NULL)
         return false;
-    depot.classes[size_class].batches = head->next_batch;
+    depot.batches[size_class] = head->next_batch;
     atomic_fetch_sub(&depot.count, head->batch_count);
     *ret_batch =
         (struct nxi_stack_list){.head = head, .count = head->batch_count, .deep_count = head->batch_deep_count};
@@ -430,9 +133,7 @@ static bool from_depot(unsigned size_class, struct nxi_stack_list *ret_list)
     return found;
 }
 
-/*
- * Get and put
- */
+/* ---- get and put ---- */
 
 static inline void add_to(_Atomic int64_t *counter, int64_t more)
 {
@@ -453,7 +154,7 @@ static struct nxi_stack *refill(struct nxi_stack_cache *cache, unsigned size_cla
         add_to(&cache->listed_count, hot->count);
         return list_pop(hot);
     }
-    struct nxi_stack *stack = fresh_stack(size_class);
+    struct nxi_stack *stack = nxi_slab_stack(size_class);
     if (stack != NULL) {
         add_to(&cache->made_count, 1);
         add_to(&cache->listed_count, 1); /* get takes it off again */
@@ -525,7 +226,7 @@ __attribute__((no_sanitize("address"))) bool nxi_stack_overflowed_slow(struct nx
 
     if (stack->magic != NXI_STACK_MAGIC)
         die_overwritten();
-    if (__builtin_expect(on_valgrind, 0))
+    if (__builtin_expect(nxi_on_valgrind, 0))
         tell_valgrind(stack);
     for (size_t i = 0; i < LINE_WORDS; i++)
         difference |= wire[i] ^ NXI_STACK_TRIPWIRE;
@@ -546,7 +247,7 @@ static inline void forget_poison(struct nxi_stack *stack)
     __asan_unpoison_memory_region(stack->low, size);
     __lsan_unregister_root_region(stack->low, size);
 #endif
-    if (__builtin_expect(on_valgrind, 0))
+    if (__builtin_expect(nxi_on_valgrind, 0))
         tell_valgrind(stack);
 }
 
@@ -554,7 +255,7 @@ static inline void forget_poison(struct nxi_stack *stack)
 static void begin_anew(struct nxi_stack *stack)
 {
     if (stack->flags & NXI_STACK_TRIPPED)
-        set_tripwire(stack);
+        nxi_stack_set_tripwire(stack);
     if (stack->flags & (NXI_STACK_TRIPPED | NXI_STACK_PARKED_DEEP)) {
         stack->flags &= (uint8_t) ~(NXI_STACK_TRIPPED | NXI_STACK_PARKED_DEEP);
         stack->flags |= NXI_STACK_DEEP;
@@ -609,9 +310,7 @@ void nxi_stack_put_slow(struct nxi_stack_cache *cache, struct nxi_stack *stack)
         put_on_list(cache, stack);
 }
 
-/*
- * Giving pages back
- */
+/* ---- giving pages back ---- */
 
 static void trim(struct nxi_stack *stack, uintptr_t end)
 {
@@ -681,24 +380,6 @@ static struct nxi_stack *take_from_depot(unsigned size_class, unsigned max, unsi
     return taken;
 }
 
-/* The slot becomes a fresh one that has its guard already. Its control block goes with its pages. */
-static void release(struct nxi_stack *stack)
-{
-    struct nxi_slab *slab = stack->slab;
-    unsigned index = stack->index;
-    unsigned size_class = stack->size_class;
-    char *end = slab->base + (index + 1) * class_bytes(size_class);
-
-    nxi_os_pages_drop(stack->low, (size_t)(end - stack->low));
-    pthread_mutex_lock(&depot.lock);
-    if (slab->free_count == 0 && slab->used_count == slab->slot_count) {
-        slab->next_free = depot.classes[size_class].slabs;
-        depot.classes[size_class].slabs = slab;
-    }
-    slab->slots[slab->free_count++].free_index = (uint16_t)index;
-    pthread_mutex_unlock(&depot.lock);
-}
-
 bool nxi_stack_decay(struct nxi_stack_cache *cache)
 {
     unsigned calls = DECAY_CALLS;
@@ -718,7 +399,7 @@ bool nxi_stack_decay(struct nxi_stack_cache *cache)
         while (stack != NULL) {
             struct nxi_stack *next = stack->next;
 
-            release(stack);
+            nxi_slab_give_back(stack);
             stack = next;
         }
     }
@@ -730,29 +411,7 @@ bool nxi_stack_decay(struct nxi_stack_cache *cache)
     return more || atomic_load(&depot.count) > 0;
 }
 
-/*
- * Looking
- */
-
-bool nxi_stack_guard_hit(const void *address, size_t *ret_size)
-{
-    uintptr_t wanted = (uintptr_t)address;
-
-    /* bounded by the number of slabs; entered at most once in a process's life, when it dies */
-    for (struct nxi_slab *slab = atomic_load(&depot.slabs); slab != NULL; slab = slab->next) {
-        size_t size = class_bytes(slab->size_class);
-        uintptr_t offset = wanted - (uintptr_t)slab->base;
-
-        if (wanted < (uintptr_t)slab->base || offset >= size * slab->slot_count)
-            continue;
-        if (offset % size >= slab->guard_size || atomic_load(&slab->slots[offset / size].state) < SLOT_MPROTECT)
-            return false;
-        if (ret_size != NULL)
-            *ret_size = size;
-        return true;
-    }
-    return false;
-}
+/* ---- looking ---- */
 
 /* The first byte of [from, to) that somebody has written, or NULL. Others may be writing: the result is a hint. */
 __attribute__((no_sanitize("address"), no_sanitize("thread"))) static const char *
@@ -776,7 +435,7 @@ size_t nxi_stack_high_water_at(const struct nxi_stack *control, const void *addr
 {
     const char *top = address;
     const char *page = (const char *)((uintptr_t)address & ~(uintptr_t)(nxi_stack_page_size - 1));
-    const char *wire = page + (COLOURS - 1 - colour_of(control)) * LINE;
+    const char *wire = page + (COLOURS - 1 - control->index % COLOURS) * LINE;
     unsigned char resident[256];
 
     if (control->magic != NXI_STACK_MAGIC || control->low >= top)
@@ -797,11 +456,6 @@ size_t nxi_stack_high_water_at(const struct nxi_stack *control, const void *addr
         }
     }
     return 0;
-}
-
-size_t nxi_stacks_mapped_bytes(void)
-{
-    return atomic_load(&depot.mapped_bytes);
 }
 
 size_t nxi_stacks_depot_count(void)
