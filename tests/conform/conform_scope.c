@@ -27,6 +27,25 @@ static nx_task child_on(nx_scope *scope, int worker, nx_task_fn fn, void *arg)
     return task;
 }
 
+/* In a scope whose deadline is soon: false if it has passed before. */
+static bool child_in_time(nx_scope *scope, int worker, nx_task_fn fn, void *arg)
+{
+    nx_task task = nx_scope_spawn_with(scope, NXT_WITH(.worker_plus_1 = worker + 1), fn, arg);
+    nxt_expect(task > 0 || task == -ETIMEDOUT);
+    return task > 0;
+}
+
+/* A scope with a deadline as soon as this machine can spawn a child before. */
+static nx_scope *open_soon_over(int worker, nx_task_fn fn, void *arg)
+{
+    for (int64_t soon = 1000000;; soon *= 2) {
+        nx_scope *scope = open_scope(SCOPE(.timeout_ns = soon));
+        if (!scope || child_in_time(scope, worker, fn, arg))
+            return scope;
+        nx_scope_close(scope, NX_FOREVER);
+    }
+}
+
 /* ---- what children do ---- */
 
 static intptr_t give(void *arg)
@@ -251,8 +270,19 @@ static intptr_t wait_event(void *arg)
 static intptr_t spawn_grandchild(void *arg)
 {
     nx_scope *scope = open_scope(NULL); /* no deadline of its own */
-    child(scope, wait_event, arg);
+    child_in_time(scope, 1, wait_event, arg);
     return nx_scope_close(scope, NX_FOREVER);
+}
+
+static nx_scope *open_with_three(nx_stream *stream, nx_event *never)
+{
+    for (int64_t soon = 20000000;; soon *= 2) {
+        nx_scope *scope = open_scope(SCOPE(.timeout_ns = soon, .flags = NX_SCOPE_COLLECT));
+        if (!scope || (child_in_time(scope, 0, read_forever, stream) &&
+                       child_in_time(scope, 1, spawn_grandchild, never) && child_in_time(scope, 1, stay, NULL)))
+            return scope;
+        nx_scope_close(scope, NX_FOREVER);
+    }
 }
 
 NXT_TASK_TEST(a_deadline_reaches_the_opener_its_children_and_theirs, .workers = 2)
@@ -261,10 +291,7 @@ NXT_TASK_TEST(a_deadline_reaches_the_opener_its_children_and_theirs, .workers = 
     nx_event never = NX_EVENT_INIT;
     nx_stream *stream = nxt_unix_stream(&peer);
     nxt_require(stream);
-    nx_scope *scope = open_scope(SCOPE(.timeout_ns = 20000000, .flags = NX_SCOPE_COLLECT));
-    child_on(scope, 0, read_forever, stream);
-    child_on(scope, 1, spawn_grandchild, &never);
-    child_on(scope, 1, stay, NULL);
+    nx_scope *scope = open_with_three(stream, &never);
     nxt_expect_eq(nx_sleep_until(NX_FOREVER), -ETIMEDOUT);
     nxt_expect_eq(nx_event_wait(&never, NX_FOREVER), -ETIMEDOUT);
     nxt_expect_eq(nx_event_wait(&never, NX_POLL), -EAGAIN);
@@ -321,17 +348,21 @@ NXT_TASK_TEST(every_wait_heeds_a_deadline_that_has_passed)
 NXT_TASK_TEST(of_nested_deadlines_the_earlier_counts)
 {
     nx_scope *outer = open_scope(SCOPE(.timeout_ns = INT64_C(3600000000000)));
-    nx_scope *inner = open_scope(SCOPE(.timeout_ns = 1000000));
-    child(inner, stay, NULL);
+    nx_scope *inner = open_soon_over(0, stay, NULL);
     nxt_expect_eq(nx_sleep_ms(3000000), -ETIMEDOUT);
     nxt_expect_eq(nx_scope_close(inner, NX_FOREVER), -ETIMEDOUT);
     inner = open_scope(SCOPE(.timeout_ns = INT64_C(7200000000000)));
     nxt_expect_eq(nx_sleep_ms(1), 0); /* the outer one's again */
     nxt_expect_eq(nx_scope_close(inner, NX_FOREVER), 0);
     nxt_expect_eq(nx_scope_close(outer, NX_FOREVER), 0);
-    outer = open_scope(SCOPE(.timeout_ns = 1000000));
-    inner = open_scope(SCOPE(.timeout_ns = INT64_C(3600000000000)));
-    child(inner, stay, NULL);
+    for (int64_t soon = 1000000;; soon *= 2) {
+        outer = open_scope(SCOPE(.timeout_ns = soon));
+        inner = open_scope(SCOPE(.timeout_ns = INT64_C(3600000000000)));
+        if (child_in_time(inner, 0, stay, NULL))
+            break;
+        nx_scope_close(inner, NX_FOREVER);
+        nx_scope_close(outer, NX_FOREVER);
+    }
     nxt_expect_eq(nx_sleep_ms(3000000), -ETIMEDOUT);
     nxt_expect_eq(nx_scope_close(inner, NX_FOREVER), -ETIMEDOUT);
     nxt_expect_eq(nx_sleep_ms(3000000), -ETIMEDOUT);
@@ -376,9 +407,9 @@ static void clean_up_after(int ended_by)
     struct clean_up clean_up = {.stream = nxt_unix_stream(&peer)};
     nxt_require(clean_up.stream);
     struct nxt_thread *thread = nxt_thread_start(answer_goodbye, &peer);
-    nx_scope *scope = open_scope(SCOPE(.timeout_ns = ended_by == -ETIMEDOUT ? 1000000 : 0));
-    child_on(scope, 1, write_when_it_ends, &clean_up);
+    nx_scope *scope = ended_by == -ETIMEDOUT ? open_soon_over(1, write_when_it_ends, &clean_up) : open_scope(NULL);
     if (ended_by == -ECANCELED) {
+        child_on(scope, 1, write_when_it_ends, &clean_up);
         nxt_await(atomic_load(&clean_up.waiting) == 1);
         nx_scope_cancel(scope);
     }
