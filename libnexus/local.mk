@@ -23,16 +23,16 @@ libnexus_libnexus_core_la_SOURCES = libnexus/abi.c libnexus/accept.c libnexus/ad
 	libnexus/latest.c libnexus/listener.c libnexus/listener.h libnexus/loader.c libnexus/loader.h libnexus/loan.c \
 	libnexus/local.c libnexus/lock.c libnexus/log.c libnexus/metrics.c libnexus/mutex.c libnexus/mutex.h \
 	libnexus/oneshot.c libnexus/op.c libnexus/overflow.c libnexus/overflow.h libnexus/panic.c libnexus/peek.h \
-	libnexus/pool.c libnexus/process.c libnexus/reaper.c libnexus/resolve.c libnexus/resolve.h libnexus/reaper.h \
-	libnexus/runtime.c libnexus/rwlock.c libnexus/scope.c libnexus/second.c libnexus/select.c libnexus/select.h \
-	libnexus/sem.c libnexus/serve.c libnexus/setup.c libnexus/setup.h libnexus/signal.c libnexus/signals.h \
-	libnexus/sigquit.c libnexus/slots.c libnexus/slots.h libnexus/spec.c libnexus/spec.h libnexus/stack.c \
-	libnexus/stack.h libnexus/stack_guard.c libnexus/stack_parts.h libnexus/stack_slab.c libnexus/stall.c \
-	libnexus/stream.c libnexus/stream.h libnexus/symbols.c libnexus/sync.c libnexus/sync.h libnexus/task.c \
-	libnexus/time.c libnexus/timer.c libnexus/timer.h libnexus/transfer.c libnexus/transfer.h libnexus/trust.c \
-	libnexus/trust.h libnexus/udp.c libnexus/unix.c libnexus/until_signal.c libnexus/unwind.c libnexus/unwind.h \
-	libnexus/util.h libnexus/waiter.c libnexus/waiter.h libnexus/waitgroup.c libnexus/watch.c libnexus/worker.c \
-	libnexus/writer.c
+	libnexus/peek_file.c libnexus/peek_file.h libnexus/pool.c libnexus/process.c libnexus/reaper.c \
+	libnexus/resolve.c libnexus/resolve.h libnexus/reaper.h libnexus/runtime.c libnexus/rwlock.c libnexus/scope.c \
+	libnexus/second.c libnexus/select.c libnexus/select.h libnexus/sem.c libnexus/serve.c libnexus/setup.c \
+	libnexus/setup.h libnexus/signal.c libnexus/signals.h libnexus/sigquit.c libnexus/slots.c libnexus/slots.h \
+	libnexus/spec.c libnexus/spec.h libnexus/stack.c libnexus/stack.h libnexus/stack_guard.c \
+	libnexus/stack_parts.h libnexus/stack_slab.c libnexus/stall.c libnexus/stream.c libnexus/stream.h \
+	libnexus/symbols.c libnexus/sync.c libnexus/sync.h libnexus/task.c libnexus/time.c libnexus/timer.c \
+	libnexus/timer.h libnexus/transfer.c libnexus/transfer.h libnexus/trust.c libnexus/trust.h libnexus/udp.c \
+	libnexus/unix.c libnexus/until_signal.c libnexus/unwind.c libnexus/unwind.h libnexus/util.h libnexus/waiter.c \
+	libnexus/waiter.h libnexus/waitgroup.c libnexus/watch.c libnexus/worker.c libnexus/writer.c
 # What systems do differently.
 if MACHO
 libnexus_libnexus_core_la_SOURCES += libnexus/peek_macho.c

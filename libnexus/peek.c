@@ -1,17 +1,15 @@
 /*
  * Finds a data symbol in an ELF file: section headers, .dynsym, the symbol's address, the segment that holds it, bytes.
  * Every offset and count comes from a file that may be anything, so each is checked against the file's size or a bound
- * before it is used, and all reading is by pread(2): a file that shrinks meanwhile ends in an error, not in a signal.
+ * before it is used.
  */
 #define _GNU_SOURCE
-#include "peek.h"
-#include "spec.h"
+#include "peek_file.h"
 
 #include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
 #include <link.h>
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,69 +37,14 @@
 #endif
 
 struct image {
-    int fd;
-    uint64_t size;
+    struct nxi_peek_file file;
     ElfW(Ehdr) header;
     ElfW(Phdr) * segments;
     ElfW(Sym) * symbols;
     size_t symbol_count;
     char *strings;
     size_t strings_size;
-    char *error;
-    size_t error_size;
 };
-
-NX_PRINTF(2, 3) static int refuse(struct image *image, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(image->error, image->error_size, format, args);
-    va_end(args);
-    return -ENOEXEC;
-}
-
-static int read_at(struct image *image, uint64_t offset, void *out, size_t size)
-{
-    size_t done = 0;
-
-    if (offset > image->size || size > image->size - offset)
-        return refuse(image, "it is truncated or damaged: install it again");
-    while (done < size) {
-        ssize_t n = pread(image->fd, (char *)out + done, size - done, (off_t)(offset + done));
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0) {
-            int r = -errno;
-
-            refuse(image, "pread(2): %s", strerror(-r));
-            return r;
-        }
-        if (n == 0)
-            return refuse(image, "it was truncated while it was read: start again");
-        done += (size_t)n;
-    }
-    return 0;
-}
-
-static int read_new(struct image *image, uint64_t offset, size_t size, void *ret_memory)
-{
-    void *memory = malloc(size ? size : 1);
-    int r;
-
-    if (!memory) {
-        refuse(image, "out of memory");
-        return -ENOMEM;
-    }
-    r = read_at(image, offset, memory, size);
-    if (r < 0) {
-        free(memory);
-        return r;
-    }
-    memcpy(ret_memory, &memory, sizeof(memory));
-    return 0;
-}
 
 static const char *machine_name(unsigned machine)
 {
@@ -153,8 +96,9 @@ static int check_machine(struct image *image)
 
     if (ident[EI_CLASS] == OWN_CLASS && ident[EI_DATA] == OWN_DATA && (own == 0 || machine == own))
         return 0;
-    return refuse(image, "it was built for %s (ELF machine %u), this program for %s (%u): rebuild it for this machine",
-                  machine_name(machine), machine, own ? machine_name(own) : "another class or byte order", own);
+    return nxi_peek_refuse(
+        &image->file, "it was built for %s (ELF machine %u), this program for %s (%u): rebuild it for this machine",
+        machine_name(machine), machine, own ? machine_name(own) : "another class or byte order", own);
 }
 
 static int read_header(struct image *image)
@@ -162,22 +106,22 @@ static int read_header(struct image *image)
     struct stat st;
     int r;
 
-    if (fstat(image->fd, &st) < 0)
+    if (fstat(image->file.fd, &st) < 0)
         return -errno;
-    image->size = (uint64_t)st.st_size;
-    if (image->size < sizeof(image->header))
-        return refuse(image, "it is no shared object: it has only %llu bytes: install it again",
-                      (unsigned long long)image->size);
-    r = read_at(image, 0, &image->header, sizeof(image->header));
+    image->file.size = (uint64_t)st.st_size;
+    if (image->file.size < sizeof(image->header))
+        return nxi_peek_refuse(&image->file, "it is no shared object: it has only %llu bytes: install it again",
+                               (unsigned long long)image->file.size);
+    r = nxi_peek_read(&image->file, 0, &image->header, sizeof(image->header));
     if (r < 0)
         return r;
     if (memcmp(image->header.e_ident, ELFMAG, SELFMAG) != 0)
-        return refuse(image, "it is no shared object: a plugin is an ELF file, linked with -shared");
+        return nxi_peek_refuse(&image->file, "it is no shared object: a plugin is an ELF file, linked with -shared");
     r = check_machine(image);
     if (r < 0)
         return r;
     if (image->header.e_type != ET_DYN)
-        return refuse(image, "it is an ELF file, but no shared object: link it with -shared");
+        return nxi_peek_refuse(&image->file, "it is an ELF file, but no shared object: link it with -shared");
     return 0;
 }
 
@@ -187,15 +131,16 @@ static int read_segments(struct image *image)
     int r;
 
     if (count == 0 || count > SEGMENTS_MAX || image->header.e_phentsize != sizeof(ElfW(Phdr)))
-        return refuse(image, "its program headers are damaged: install it again");
-    r = read_new(image, image->header.e_phoff, count * sizeof(ElfW(Phdr)), &image->segments);
+        return nxi_peek_refuse(&image->file, "its program headers are damaged: install it again");
+    r = nxi_peek_read_new(&image->file, image->header.e_phoff, count * sizeof(ElfW(Phdr)), &image->segments);
     for (size_t i = 0; r == 0 && i < count; i++) {
         const ElfW(Phdr) *segment = &image->segments[i];
 
         if (segment->p_type == PT_LOAD &&
-            (segment->p_offset > image->size || segment->p_filesz > image->size - segment->p_offset))
-            r = refuse(image, "it is truncated: %llu bytes, and its segments need more: install it again",
-                       (unsigned long long)image->size);
+            (segment->p_offset > image->file.size || segment->p_filesz > image->file.size - segment->p_offset))
+            r = nxi_peek_refuse(&image->file,
+                                "it is truncated: %llu bytes, and its segments need more: install it again",
+                                (unsigned long long)image->file.size);
     }
     return r;
 }
@@ -208,28 +153,29 @@ static int read_symbols(struct image *image)
     int r;
 
     if (count == 0 || count > SECTIONS_MAX || image->header.e_shentsize != sizeof(ElfW(Shdr)))
-        return refuse(image,
-                      "it has no section headers, so what it exports can't be seen: install it again, or strip less");
-    r = read_new(image, image->header.e_shoff, count * sizeof(ElfW(Shdr)), &sections);
+        return nxi_peek_refuse(
+            &image->file,
+            "it has no section headers, so what it exports can't be seen: install it again, or strip less");
+    r = nxi_peek_read_new(&image->file, image->header.e_shoff, count * sizeof(ElfW(Shdr)), &sections);
     if (r < 0)
         return r;
     for (size_t i = 0; i < count && !dynsym; i++)
         if (sections[i].sh_type == SHT_DYNSYM)
             dynsym = &sections[i];
     if (!dynsym || dynsym->sh_link >= count || dynsym->sh_size > TABLE_MAX) {
-        r = refuse(image, "it exports nothing: declare its struct nx_plugin with NX_PLUGIN_EXPORT");
+        r = nxi_peek_refuse(&image->file, "it exports nothing: declare its struct nx_plugin with NX_PLUGIN_EXPORT");
         goto out;
     }
     dynstr = &sections[dynsym->sh_link];
     if (dynstr->sh_size == 0 || dynstr->sh_size > TABLE_MAX) {
-        r = refuse(image, "its table of names is damaged: install it again");
+        r = nxi_peek_refuse(&image->file, "its table of names is damaged: install it again");
         goto out;
     }
     image->symbol_count = dynsym->sh_size / sizeof(ElfW(Sym));
     image->strings_size = dynstr->sh_size;
-    r = read_new(image, dynsym->sh_offset, image->symbol_count * sizeof(ElfW(Sym)), &image->symbols);
+    r = nxi_peek_read_new(&image->file, dynsym->sh_offset, image->symbol_count * sizeof(ElfW(Sym)), &image->symbols);
     if (r == 0)
-        r = read_new(image, dynstr->sh_offset, image->strings_size, &image->strings);
+        r = nxi_peek_read_new(&image->file, dynstr->sh_offset, image->strings_size, &image->strings);
     if (r == 0)
         image->strings[image->strings_size - 1] = '\0';
 out:
@@ -261,38 +207,24 @@ static const ElfW(Sym) * find_symbol(const struct image *image, const char *want
 /* The part of struct nx_plugin that is numbers, from the segment that holds the symbol. */
 static int read_plugin(struct image *image, const ElfW(Sym) * symbol, struct nxi_peek *ret_peek)
 {
-    struct nx_plugin plugin;
     const size_t size = offsetof(struct nx_plugin, reserved);
 
     for (size_t i = 0; i < image->header.e_phnum; i++) {
         const ElfW(Phdr) *segment = &image->segments[i];
         uint64_t inside = symbol->st_value - segment->p_vaddr;
-        int r;
 
         if (segment->p_type != PT_LOAD || symbol->st_value < segment->p_vaddr || inside >= segment->p_filesz ||
             segment->p_filesz - inside < size)
             continue;
-        r = read_at(image, segment->p_offset + inside, &plugin, size);
-        if (r < 0)
-            return r;
-        *ret_peek = (struct nxi_peek){
-            .magic = plugin.magic,
-            .size = plugin.size,
-            .kind = plugin.kind,
-            .abi_major = plugin.abi_major,
-            .abi_minor = plugin.abi_minor,
-            .priority = plugin.priority,
-            .symbol_size = symbol->st_size,
-        };
-        return 0;
+        return nxi_peek_read_plugin(&image->file, segment->p_offset + inside, symbol->st_size, ret_peek);
     }
-    return refuse(image, "its %s is no initialised data: define it as a const struct nx_plugin",
-                  name_of(image, symbol));
+    return nxi_peek_refuse(&image->file, "its %s is no initialised data: define it as a const struct nx_plugin",
+                           name_of(image, symbol));
 }
 
 int nxi_peek(int fd, const char *symbol_name, struct nxi_peek *ret_peek, char *error, size_t error_size)
 {
-    struct image image = {.fd = fd, .error = error, .error_size = error_size};
+    struct image image = {.file = {.fd = fd, .error = error, .error_size = error_size}};
     const ElfW(Sym) * symbol;
     const char *other = NULL;
     int r = read_header(&image);
@@ -305,10 +237,9 @@ int nxi_peek(int fd, const char *symbol_name, struct nxi_peek *ret_peek, char *e
         goto out;
     symbol = find_symbol(&image, symbol_name, &other);
     if (!symbol)
-        r = refuse(&image, "it has no symbol %s%s%s%s", symbol_name, other ? ", but " : "",
-                   other ? nxi_quote(other).text : "", other ? ": was the file renamed?" : "; it is no plugin");
+        r = nxi_peek_refuse_name(&image.file, symbol_name, other);
     else if (ELF64_ST_TYPE(symbol->st_info) != STT_OBJECT || symbol->st_size < offsetof(struct nx_plugin, reserved))
-        r = refuse(&image, "its %s is no struct nx_plugin: define it as one", symbol_name);
+        r = nxi_peek_refuse(&image.file, "its %s is no struct nx_plugin: define it as one", symbol_name);
     else
         r = read_plugin(&image, symbol, ret_peek);
 out:

@@ -7,11 +7,9 @@
  * symbol has no size in Mach-O: what it may have is what is left of its section.
  */
 #define _GNU_SOURCE
-#include "peek.h"
-#include "spec.h"
+#include "peek_file.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,97 +87,43 @@ _Static_assert(sizeof(struct section) == 80, "a file format");
 _Static_assert(sizeof(struct symbol) == 16, "a file format");
 
 struct image {
-    int fd;
-    uint64_t start, size; /* of the part for this processor */
+    struct nxi_peek_file file;
     struct header header;
     char *commands;
     struct symbol *symbols;
     size_t symbol_count;
     char *strings;
     size_t strings_size;
-    char *error;
-    size_t error_size;
 };
-
-NX_PRINTF(2, 3) static int refuse(struct image *image, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(image->error, image->error_size, format, args);
-    va_end(args);
-    return -ENOEXEC;
-}
-
-static int read_at(struct image *image, uint64_t offset, void *out, size_t size)
-{
-    size_t done = 0;
-
-    if (offset > image->size || size > image->size - offset)
-        return refuse(image, "it is truncated or damaged");
-    while (done < size) {
-        ssize_t n = pread(image->fd, (char *)out + done, size - done, (off_t)(image->start + offset + done));
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0) {
-            int r = -errno;
-
-            refuse(image, "pread(2): %s", strerror(-r));
-            return r;
-        }
-        if (n == 0)
-            return refuse(image, "it was truncated while it was read");
-        done += (size_t)n;
-    }
-    return 0;
-}
-
-static int read_new(struct image *image, uint64_t offset, size_t size, void *ret_memory)
-{
-    void *memory = malloc(size ? size : 1);
-    int r;
-
-    if (!memory) {
-        refuse(image, "out of memory");
-        return -ENOMEM;
-    }
-    r = read_at(image, offset, memory, size);
-    if (r < 0) {
-        free(memory);
-        return r;
-    }
-    memcpy(ret_memory, &memory, sizeof(memory));
-    return 0;
-}
 
 /* Narrows the image to one part of a universal file. */
 static int choose_part(struct image *image)
 {
     uint32_t head[2];
-    int r = read_at(image, 0, head, sizeof(head));
+    int r = nxi_peek_read(&image->file, 0, head, sizeof(head));
     uint32_t count = __builtin_bswap32(head[1]);
 
     if (r < 0)
         return r;
     if (count > FAT_PARTS_MAX) /* a Java class file begins like this, too */
-        return refuse(image, "it is no shared object");
+        return nxi_peek_refuse(&image->file,
+                               "it is no shared object: a plugin is a Mach-O file, linked with -bundle or -dynamiclib");
     for (uint32_t i = 0; i < count; i++) {
         struct fat_part part;
 
-        r = read_at(image, sizeof(head) + i * sizeof(part), &part, sizeof(part));
+        r = nxi_peek_read(&image->file, sizeof(head) + i * sizeof(part), &part, sizeof(part));
         if (r < 0)
             return r;
         if (__builtin_bswap32(part.cpu) != OWN_CPU)
             continue;
         uint64_t offset = __builtin_bswap32(part.offset), size = __builtin_bswap32(part.size);
-        if (offset > image->size || size > image->size - offset)
-            return refuse(image, "it is truncated");
-        image->start = offset;
-        image->size = size;
+        if (offset > image->file.size || size > image->file.size - offset)
+            return nxi_peek_refuse(&image->file, "it is truncated: install it again");
+        image->file.start = offset;
+        image->file.size = size;
         return 0;
     }
-    return refuse(image, "it is no shared object for this kind of machine");
+    return nxi_peek_refuse(&image->file, "it was built for another kind of machine: rebuild it for this one");
 }
 
 static int read_header(struct image *image)
@@ -188,26 +132,30 @@ static int read_header(struct image *image)
     uint32_t magic;
     int r;
 
-    if (fstat(image->fd, &st) < 0)
+    if (fstat(image->file.fd, &st) < 0)
         return -errno;
-    image->size = (uint64_t)st.st_size;
-    if (image->size < sizeof(image->header))
-        return refuse(image, "it is no shared object: it has only %llu bytes", (unsigned long long)image->size);
-    r = read_at(image, 0, &magic, sizeof(magic));
+    image->file.size = (uint64_t)st.st_size;
+    if (image->file.size < sizeof(image->header))
+        return nxi_peek_refuse(&image->file, "it is no shared object: it has only %llu bytes: install it again",
+                               (unsigned long long)image->file.size);
+    r = nxi_peek_read(&image->file, 0, &magic, sizeof(magic));
     if (r == 0 && magic == __builtin_bswap32(MAGIC_FAT))
         r = choose_part(image);
     if (r == 0)
-        r = read_at(image, 0, &image->header, sizeof(image->header));
+        r = nxi_peek_read(&image->file, 0, &image->header, sizeof(image->header));
     if (r < 0)
         return r;
     if (image->header.magic != MAGIC_64)
-        return refuse(image, "it is no shared object");
-    if (image->header.cpu != OWN_CPU ||
-        (image->header.file_type != FILE_DYLIB && image->header.file_type != FILE_BUNDLE))
-        return refuse(image, "it is no shared object for this kind of machine");
+        return nxi_peek_refuse(&image->file,
+                               "it is no shared object: a plugin is a Mach-O file, linked with -bundle or -dynamiclib");
+    if (image->header.cpu != OWN_CPU)
+        return nxi_peek_refuse(&image->file, "it was built for another kind of machine: rebuild it for this one");
+    if (image->header.file_type != FILE_DYLIB && image->header.file_type != FILE_BUNDLE)
+        return nxi_peek_refuse(&image->file,
+                               "it is a Mach-O file, but no shared object: link it with -bundle or -dynamiclib");
     if (image->header.commands_size > COMMANDS_MAX)
-        return refuse(image, "its load commands are damaged");
-    return read_new(image, sizeof(image->header), image->header.commands_size, &image->commands);
+        return nxi_peek_refuse(&image->file, "its load commands are damaged: install it again");
+    return nxi_peek_read_new(&image->file, sizeof(image->header), image->header.commands_size, &image->commands);
 }
 
 /* The command behind the given one (NULL: the first) with that code and at least that size. */
@@ -236,9 +184,10 @@ static int check_segments(struct image *image)
         struct segment segment;
 
         memcpy(&segment, at, sizeof(segment));
-        if (segment.file_offset > image->size || segment.file_size > image->size - segment.file_offset)
-            return refuse(image, "it is truncated: %llu bytes, and its segments need more",
-                          (unsigned long long)image->size);
+        if (segment.file_offset > image->file.size || segment.file_size > image->file.size - segment.file_offset)
+            return nxi_peek_refuse(&image->file,
+                                   "it is truncated: %llu bytes, and its segments need more: install it again",
+                                   (unsigned long long)image->file.size);
     }
     return 0;
 }
@@ -250,16 +199,17 @@ static int read_symbols(struct image *image)
     int r;
 
     if (!at)
-        return refuse(image, "it exports nothing");
+        return nxi_peek_refuse(&image->file, "it exports nothing: declare its struct nx_plugin with NX_PLUGIN_EXPORT");
     memcpy(&table, at, sizeof(table));
     if (table.symbol_count > TABLE_MAX / sizeof(struct symbol) || table.strings_size == 0 ||
         table.strings_size > TABLE_MAX)
-        return refuse(image, "its table of names is damaged");
+        return nxi_peek_refuse(&image->file, "its table of names is damaged: install it again");
     image->symbol_count = table.symbol_count;
     image->strings_size = table.strings_size;
-    r = read_new(image, table.symbols_offset, image->symbol_count * sizeof(struct symbol), &image->symbols);
+    r = nxi_peek_read_new(&image->file, table.symbols_offset, image->symbol_count * sizeof(struct symbol),
+                          &image->symbols);
     if (r == 0)
-        r = read_new(image, table.strings_offset, image->strings_size, &image->strings);
+        r = nxi_peek_read_new(&image->file, table.strings_offset, image->strings_size, &image->strings);
     if (r == 0)
         image->strings[image->strings_size - 1] = '\0';
     return r;
@@ -321,10 +271,9 @@ static uint64_t place_of(const struct image *image, const struct symbol *symbol,
 
 int nxi_peek(int fd, const char *symbol_name, struct nxi_peek *ret_peek, char *error, size_t error_size)
 {
-    struct image image = {.fd = fd, .error = error, .error_size = error_size};
+    struct image image = {.file = {.fd = fd, .error = error, .error_size = error_size}};
     const struct symbol *symbol;
     const char *other = NULL;
-    struct nx_plugin plugin;
     uint64_t room, offset = 0;
     int r = read_header(&image);
 
@@ -337,22 +286,11 @@ int nxi_peek(int fd, const char *symbol_name, struct nxi_peek *ret_peek, char *e
     symbol = find_symbol(&image, symbol_name, &other);
     room = symbol ? place_of(&image, symbol, &offset) : 0;
     if (!symbol)
-        r = refuse(&image, "it has no symbol %s%s%s%s", symbol_name, other ? ", but " : "",
-                   other ? nxi_quote(other).text : "", other ? ": was the file renamed?" : "; it is no plugin");
+        r = nxi_peek_refuse_name(&image.file, symbol_name, other);
     else if (room < offsetof(struct nx_plugin, reserved))
-        r = refuse(&image, "its %s is no struct nx_plugin", symbol_name);
+        r = nxi_peek_refuse(&image.file, "its %s is no struct nx_plugin: define it as one", symbol_name);
     else
-        r = read_at(&image, offset, &plugin, offsetof(struct nx_plugin, reserved));
-    if (r == 0)
-        *ret_peek = (struct nxi_peek){
-            .magic = plugin.magic,
-            .size = plugin.size,
-            .kind = plugin.kind,
-            .abi_major = plugin.abi_major,
-            .abi_minor = plugin.abi_minor,
-            .priority = plugin.priority,
-            .symbol_size = room,
-        };
+        r = nxi_peek_read_plugin(&image.file, offset, room, ret_peek);
 out:
     free(image.commands);
     free(image.symbols);

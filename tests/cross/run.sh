@@ -131,7 +131,7 @@ looks_right() { # TARGET FOLDER
     esac
     "$ZIG" cc -std=gnu11 -O1 -D_GNU_SOURCE= -DNXI_PEEK_CPU=$machine -I"$source/libnexus/include" \
         -iquote "$source/libnexus" "$here/look.c" "$source/libnexus/$reader" \
-        "$source/libnexus/spec.c" -o "$build/look-$1" || return 1
+        "$source/libnexus/peek_file.c" "$source/libnexus/spec.c" -o "$build/look-$1" || return 1
     said=$("$build/look-$1" "$2"/backends/.libs/*.so "$2"/sched/.libs/*.so) && said="$said
 " && echo "$said" && case $said in
     *kqueue.so:\ backend,*"priority 50"*) ;;
