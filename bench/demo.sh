@@ -6,13 +6,14 @@
 # Each round starts each cell's server afresh under its environment, loads it with 50 connections and then with one, has
 # every byte checked, and ends it by SIGTERM. Rounds are interleaved, so that a machine that changes its speed changes it
 # for all; the table shows medians. Last comes a raw epoll server without any runtime, for scale. Exits with 1 if a byte
-# was wrong or a server failed. NEXUS_WORKERS and the other variables pass through.
+# was wrong or a server failed. NEXUS_WORKERS and the other variables pass through. NXDEMO_ROUNDS and NXDEMO_SECONDS make
+# it shorter.
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/lib.sh"
 use_build "${NXDEMO_BUILD:-build}"
 
-rounds=3
-budget=44 # seconds in all, about
+rounds=${NXDEMO_ROUNDS:-3}
+budget=${NXDEMO_SECONDS:-44} # in all, about
 limit=52  # seconds after which no further round begins a run: a busy machine gets fewer samples, not a longer demo
 connections=50
 message=64

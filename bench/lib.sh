@@ -70,6 +70,7 @@ list_plugins() {
 cells() {
     awk -F '\t' '
     $3 != "usable" && $3 != "chosen" { next }
+    $2 == "loop" { next } # a network within the process: no client gets in
     $1 == "scheduler" { scheds[++s] = $2 }
     $1 == "backend" { backends[++b] = $2 }
     END { for (i = 1; i <= b; i++) for (j = 1; j <= s; j++) print backends[i], scheds[j] }' "$scratch/plugins"
