@@ -63,6 +63,8 @@ static inline int nxi_sleeper_wait(struct nxi_sleeper *sleeper, const struct tim
     return r == 0 || errno == EAGAIN || errno == EINTR ? 0 : errno;
 }
 #else
+#define NXI_SLEEPER_WAIT_MAX INT64_C(86400000000000)
+
 /* One lock and one bell for all: who is not meant looks and sleeps again. */
 extern pthread_mutex_t nxi_sleepers_lock;
 extern pthread_cond_t nxi_sleepers_bell;
@@ -82,6 +84,8 @@ static inline int nxi_sleeper_wait(struct nxi_sleeper *sleeper, const struct tim
     int64_t left = (int64_t)(until->tv_sec - now.tv_sec) * 1000000000 + until->tv_nsec - now.tv_nsec;
     if (left <= 0)
         return ETIMEDOUT;
+    if (left > NXI_SLEEPER_WAIT_MAX) /* some systems refuse a time that is too far away; who waits looks again */
+        left = NXI_SLEEPER_WAIT_MAX;
     clock_gettime(CLOCK_REALTIME, &end);
     left += end.tv_nsec;
     end.tv_sec += (time_t)(left / 1000000000);
