@@ -30,11 +30,6 @@
 #include <string.h>
 #include <time.h>
 
-#ifndef __linux__
-pthread_mutex_t nxi_sleepers_lock = PTHREAD_MUTEX_INITIALIZER;
-pthread_cond_t nxi_sleepers_bell = PTHREAD_COND_INITIALIZER;
-#endif
-
 _Atomic int64_t nxi_blocking_idle_ns = INT64_C(10000000000);
 
 enum thread_state { FREE, BUSY, IDLE, LEFT, JOINED }; /* LEFT: has ended or is about to; JOINED: is being joined */

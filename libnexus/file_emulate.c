@@ -28,7 +28,8 @@ static int64_t stat_any(const struct nx_op *op, int fd)
 static int sync_file(int fd, bool data_only)
 {
 #ifdef __APPLE__
-    int r = fcntl(fd, data_only ? F_BARRIERFSYNC : F_FULLFSYNC);
+    (void)data_only; /* fsync(2) and F_BARRIERFSYNC only keep the order: the disk's cache may hold it still */
+    int r = fcntl(fd, F_FULLFSYNC);
     return r < 0 && errno != EBADF && errno != EIO ? fsync(fd) : r;
 #else
     return data_only ? fdatasync(fd) : fsync(fd);

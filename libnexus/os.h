@@ -95,6 +95,7 @@ int nxi_child_open(pid_t pid, struct nxi_child *ret_child); /* -ECHILD: it has e
 bool nxi_child_ended(const struct nxi_child *child);
 int nxi_child_reap(const struct nxi_child *child, int *ret_status); /* -EAGAIN: it runs; -ECHILD as above */
 int nxi_child_kill(const struct nxi_child *child, int signo);       /* a child that has not been reaped */
+void nxi_child_forget(const struct nxi_child *child);               /* a parent's child, in a forked process */
 
 /* Waits until one of them ends, or the ear's bell is rung, and takes the rings. Maybe less long; of none: a second. */
 void nxi_children_wait(const struct nxi_child *children, size_t count, int ear);

@@ -94,6 +94,11 @@ int nxi_child_kill(const struct nxi_child *child, int signo)
     return syscall(SYS_pidfd_send_signal, child->fd, signo, NULL, 0) < 0 ? -errno : 0;
 }
 
+void nxi_child_forget(const struct nxi_child *child)
+{
+    close(child->fd);
+}
+
 #else
 
 /* A child that has ended already is ESRCH on some systems, and an event at once on the others. */
@@ -149,6 +154,21 @@ void nxi_children_wait(const struct nxi_child *children, size_t count, int ear)
     free(changes);
 }
 
+/* Whether the descriptor has told of the end. Looks without taking. */
+static bool was_told(const struct nxi_child *child)
+{
+    const struct timespec now = {0};
+    struct kevent change, event;
+    int fd = kqueue();
+    if (fd < 0)
+        return false;
+    EV_SET(&change, (uintptr_t)child->fd, EVFILT_READ, EV_ADD, 0, 0, 0);
+    int n = kevent(fd, &change, 1, &event, 1, &now);
+    close(fd);
+    return n == 1 && !(event.flags & EV_ERROR);
+}
+
+/* macOS tells of the end a moment before there is something to reap: that is waited for. */
 int nxi_child_reap(const struct nxi_child *child, int *ret_status)
 {
     int status;
@@ -156,6 +176,10 @@ int nxi_child_reap(const struct nxi_child *child, int *ret_status)
     do
         pid = waitpid(child->pid, &status, WNOHANG);
     while (pid < 0 && errno == EINTR);
+    if (pid == 0 && was_told(child))
+        do
+            pid = waitpid(child->pid, &status, 0);
+        while (pid < 0 && errno == EINTR);
     if (pid < 0)
         return -errno;
     if (pid == 0)
@@ -167,6 +191,12 @@ int nxi_child_reap(const struct nxi_child *child, int *ret_status)
 int nxi_child_kill(const struct nxi_child *child, int signo)
 {
     return kill(child->pid, signo) < 0 ? -errno : 0;
+}
+
+/* A kqueue is not inherited: its number is nothing here, or something else. */
+void nxi_child_forget(const struct nxi_child *child)
+{
+    (void)child;
 }
 
 #endif

@@ -1,9 +1,10 @@
 /*
  * os_spawn.c: starts a program.
  *
- * By posix_spawn(3) where that can do all that is wanted (glibc, musl, macOS): the child borrows our memory, or the
- * kernel makes the process as a whole, so nothing is copied. Elsewhere by fork and exec, and a pipe that exec closes or
- * that carries the error: vfork, as a copied address space costs in proportion to the parent.
+ * By posix_spawn(3) where that can do all that is wanted (glibc, macOS): the child borrows our memory, or the kernel
+ * makes the process as a whole, so nothing is copied. Elsewhere by fork and exec, and a pipe that exec closes or that
+ * carries the error. Not by vfork, though that copies no page tables: the child would reset signal handlers where the
+ * parent's C library keeps its own list of them (FreeBSD's), and change the environment under the parent's other threads.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -90,7 +91,7 @@ int nxi_os_spawn(const struct nxi_spawn *what, pid_t *ret_pid)
 
 #else
 
-/* In the child, on the parent's stack: changes nothing that the parent has, and ends by exec or _exit. */
+/* In the child: ends by exec or _exit. */
 static _Noreturn void become(const struct nxi_spawn *what, int report)
 {
     struct sigaction action = {.sa_handler = SIG_DFL};
@@ -115,7 +116,7 @@ static _Noreturn void become(const struct nxi_spawn *what, int report)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     if (what->envp)
-        environ = (char **)(uintptr_t)what->envp; /* the parent puts it back: with vfork it is the parent's, too */
+        environ = (char **)(uintptr_t)what->envp;
     execvp(what->argv[0], (char *const *)(uintptr_t)what->argv);
 fail:
     error = errno;
@@ -124,17 +125,7 @@ fail:
     _exit(127);
 }
 
-static __attribute__((noinline)) pid_t start(const struct nxi_spawn *what, int report)
-{
-    char **our_environment = environ;
-    pid_t pid = vfork();
-    if (pid == 0)
-        become(what, report);
-    environ = our_environment;
-    return pid;
-}
-
-/* Handlers must not run in the child while it has our memory: all signals are blocked until exec. */
+/* No handler of ours runs in the child: all signals are blocked until exec. */
 int nxi_os_spawn(const struct nxi_spawn *what, pid_t *ret_pid)
 {
     sigset_t all, old;
@@ -150,7 +141,9 @@ int nxi_os_spawn(const struct nxi_spawn *what, pid_t *ret_pid)
     if (error == 0) {
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &old);
-        pid_t pid = start(what, ends[1]);
+        pid_t pid = fork();
+        if (pid == 0)
+            become(what, ends[1]);
         error = pid < 0 ? -errno : 0;
         pthread_sigmask(SIG_SETMASK, &old, NULL);
         close(ends[1]);

@@ -1,9 +1,10 @@
-/* os_thread.c: threads: their names and stacks, and conditions that go by the monotonic clock. */
+/* os_thread.c: threads: their names and stacks, conditions that go by the monotonic clock, and sleeping by those. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* pthread_setname_np, pthread_getattr_np */
 #endif
 #include "core.h"
 #include "os.h"
+#include "sleeper.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -121,6 +122,46 @@ int nxi_os_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, nx_time
 {
     struct timespec time = {.tv_sec = (time_t)(deadline / 1000000000), .tv_nsec = (long)(deadline % 1000000000)};
     return pthread_cond_timedwait(cond, mutex, &time);
+}
+
+#endif
+
+/* ---- sleepers ---- */
+
+#ifndef __linux__
+#define SLEEP_MAX_NS INT64_C(86400000000000) /* some systems refuse a time that is too far away */
+
+static pthread_mutex_t sleepers_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t sleepers_bell;
+static pthread_once_t sleepers_once = PTHREAD_ONCE_INIT;
+
+static void hang_bell(void)
+{
+    nxi_os_cond_init(&sleepers_bell);
+}
+
+void nxi_sleeper_ring(struct nxi_sleeper *sleeper)
+{
+    (void)sleeper;
+    pthread_once(&sleepers_once, hang_bell);
+    pthread_mutex_lock(&sleepers_lock);
+    pthread_cond_broadcast(&sleepers_bell);
+    pthread_mutex_unlock(&sleepers_lock);
+}
+
+/* Who waits looks again whenever it returns 0. */
+int nxi_sleeper_wait(struct nxi_sleeper *sleeper, const struct timespec *until)
+{
+    nx_time now = nxi_clock(), deadline = until->tv_sec * INT64_C(1000000000) + until->tv_nsec;
+    if (deadline <= now)
+        return ETIMEDOUT;
+    pthread_once(&sleepers_once, hang_bell);
+    pthread_mutex_lock(&sleepers_lock);
+    if (atomic_load(&sleeper->word) == NXI_SLEEPER_ASLEEP)
+        nxi_os_cond_wait_until(&sleepers_bell, &sleepers_lock,
+                               deadline - now < SLEEP_MAX_NS ? deadline : now + SLEEP_MAX_NS);
+    pthread_mutex_unlock(&sleepers_lock);
+    return 0;
 }
 
 #endif

@@ -100,7 +100,7 @@ static void forget_parents(void)
     if (bell.ear < 0 || owner == getpid())
         return;
     while (orphan_count > 0)
-        close(orphans[--orphan_count].fd);
+        nxi_child_forget(&orphans[--orphan_count]);
     nxi_bell_close(&bell);
 }
 

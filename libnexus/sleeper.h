@@ -23,8 +23,6 @@
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#else
-#include <pthread.h>
 #endif
 
 enum { NXI_SLEEPER_AWAKE, NXI_SLEEPER_ASLEEP, NXI_SLEEPER_WOKEN };
@@ -63,39 +61,9 @@ static inline int nxi_sleeper_wait(struct nxi_sleeper *sleeper, const struct tim
     return r == 0 || errno == EAGAIN || errno == EINTR ? 0 : errno;
 }
 #else
-#define NXI_SLEEPER_WAIT_MAX INT64_C(86400000000000)
-
-/* One lock and one bell for all: who is not meant looks and sleeps again. */
-extern pthread_mutex_t nxi_sleepers_lock;
-extern pthread_cond_t nxi_sleepers_bell;
-
-static inline void nxi_sleeper_ring(struct nxi_sleeper *sleeper)
-{
-    (void)sleeper;
-    pthread_mutex_lock(&nxi_sleepers_lock);
-    pthread_cond_broadcast(&nxi_sleepers_bell);
-    pthread_mutex_unlock(&nxi_sleepers_lock);
-}
-
-static inline int nxi_sleeper_wait(struct nxi_sleeper *sleeper, const struct timespec *until)
-{
-    struct timespec now, end;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    int64_t left = (int64_t)(until->tv_sec - now.tv_sec) * 1000000000 + until->tv_nsec - now.tv_nsec;
-    if (left <= 0)
-        return ETIMEDOUT;
-    if (left > NXI_SLEEPER_WAIT_MAX) /* some systems refuse a time that is too far away; who waits looks again */
-        left = NXI_SLEEPER_WAIT_MAX;
-    clock_gettime(CLOCK_REALTIME, &end);
-    left += end.tv_nsec;
-    end.tv_sec += (time_t)(left / 1000000000);
-    end.tv_nsec = (long)(left % 1000000000);
-    pthread_mutex_lock(&nxi_sleepers_lock);
-    if (atomic_load(&sleeper->word) == NXI_SLEEPER_ASLEEP)
-        pthread_cond_timedwait(&nxi_sleepers_bell, &nxi_sleepers_lock, &end);
-    pthread_mutex_unlock(&nxi_sleepers_lock);
-    return 0;
-}
+/* os_thread.c: one lock and one bell for all: who is not meant looks and sleeps again. */
+void nxi_sleeper_ring(struct nxi_sleeper *sleeper);
+int nxi_sleeper_wait(struct nxi_sleeper *sleeper, const struct timespec *until);
 #endif
 
 /* ---- any word: nexus/host.h's sleep and rouse ---- */

@@ -7,7 +7,7 @@
  *    poller keeps a table by descriptor, and says EEXIST itself. A foreign descriptor that was closed while it was
  *    watched leaves a stale entry: that costs the next user of the number a duplicate, and nothing else.
  *  - The two filters fail one by one: a pipe's end may have one direction only. One that is there is enough.
- *  - macOS refuses, with EPIPE, a pipe whose other end is gone: that is an event, which is made up.
+ *  - A pipe whose other end is gone is refused, with EPIPE (NetBSD: EBADF): that is an event, which is made up.
  *  - A regular file is readable unless its offset is at its end: for us it is always ready, as epoll has it.
  *  - EV_EOF comes with the last data, and of a write filter means that the peer takes no more.
  *  - Urgent data makes recv stop short: NOTE_OOB tells of it where there is such a thing, else the adapter tries again.
@@ -63,6 +63,7 @@ void libkqueue_drain_pending_close(void) __attribute__((weak)); /* since 2.7, an
 #define READS 1u           /* what of a descriptor is watched: READS, WRITES, URGENT */
 #define WRITES 2u
 #define URGENT 4u
+#define MADE_UP 8u /* it has a made-up event, which may not have been reported yet */
 
 #if defined(EVFILT_USER) && defined(NOTE_TRIGGER)
 #define HAVE_USER_EVENTS 1
@@ -254,14 +255,20 @@ static int grow_table(struct nx_poller *poller, uint32_t least)
     return 0;
 }
 
-/* Adds a filter: 1; 0: the descriptor has no such direction; -errno: why it is not. */
-static int add_filter(const struct nx_poller *poller, int fd, int filter, unsigned filter_flags)
+/* Adds a filter, READS or so to *inout_filters: 1; 0: the descriptor has no such direction; -errno: why it is not.
+ * EBADF: that it is open has been seen. */
+static int add_filter(const struct nx_poller *poller, int fd, int filter, unsigned filter_flags, uint32_t bit,
+                      uint32_t *inout_filters)
 {
     int r = change(poller, fd, filter, EV_ADD | EV_CLEAR, filter_flags);
-    if (r == -EPIPE)
+    if (r == -EPIPE || r == -EBADF) {
         r = make_up(poller, fd);
-    if (r == 0)
+        bit |= MADE_UP;
+    }
+    if (r == 0) {
+        *inout_filters |= bit;
         return 1;
+    }
     return r == -EINVAL || r == -ENODEV || r == -EPERM || r == -EPIPE || r == -ENOTSUP || r == -EOPNOTSUPP ? 0 : r;
 }
 
@@ -275,30 +282,21 @@ static void drop_filters(const struct nx_poller *poller, int fd, uint32_t filter
     if (filters & URGENT)
         change(poller, fd, EVFILT_EXCEPT, EV_DELETE, 0);
 #endif
-#if defined(__APPLE__) && defined(HAVE_USER_EVENTS)
-    change(poller, fd, EVFILT_USER, EV_DELETE, 0); /* what was made up, if it is still there */
+#ifdef HAVE_USER_EVENTS
+    if (filters & MADE_UP)
+        change(poller, fd, EVFILT_USER, EV_DELETE, 0); /* if it is still there */
 #endif
 }
 
 static int add_read(const struct nx_poller *poller, int fd, bool is_socket, uint32_t *inout_filters)
 {
-    int r = add_filter(poller, fd, EVFILT_READ, 0);
-    if (r > 0)
-        *inout_filters |= READS;
+    int r = add_filter(poller, fd, EVFILT_READ, 0, READS, inout_filters);
 #if defined(EVFILT_EXCEPT) && defined(NOTE_OOB)
-    if (r > 0 && is_socket && add_filter(poller, fd, EVFILT_EXCEPT, NOTE_OOB) > 0)
-        *inout_filters |= URGENT; /* Unix sockets have none */
+    if (r > 0 && is_socket)
+        add_filter(poller, fd, EVFILT_EXCEPT, NOTE_OOB, URGENT, inout_filters); /* Unix sockets have none */
 #else
     (void)is_socket;
 #endif
-    return r;
-}
-
-static int add_write(const struct nx_poller *poller, int fd, uint32_t *inout_filters)
-{
-    int r = add_filter(poller, fd, EVFILT_WRITE, 0);
-    if (r > 0)
-        *inout_filters |= WRITES;
     return r;
 }
 
@@ -311,7 +309,7 @@ static int add_filters(const struct nx_poller *poller, int fd, struct watched *w
         return -errno;
     if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
         return -EPERM;
-    int r = watched->events & NX_READY_OUT ? add_write(poller, fd, &filters) : 0;
+    int r = watched->events & NX_READY_OUT ? add_filter(poller, fd, EVFILT_WRITE, 0, WRITES, &filters) : 0;
     if (r >= 0 && (watched->events & NX_READY_IN))
         r = add_read(poller, fd, S_ISSOCK(st.st_mode), &filters);
     if (r < 0) {

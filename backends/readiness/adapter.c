@@ -654,8 +654,8 @@ static int64_t close_handle(struct nx_ctx *ctx, struct nx_fd_slot *slot, struct 
     bool keep = (op->arg & NX_CLOSE_KEEP) || (slot->flags & NX_FD_FOREIGN);
     nxi_readiness_unwatch(ctx, slot, NX_HANDLE_INDEX(op->handle));
     nx_fds_drop(ctx->table, op->handle); /* first: nx_fds_name on another thread relies on it */
-    if (keep || close(fd) == 0 || errno == EINTR)
-        return 0; /* interrupted or not, Linux has freed the number */
+    if (keep || close(fd) == 0 || errno == EINTR || errno == ECONNRESET)
+        return 0; /* interrupted or not, the number is free; FreeBSD tells of a reset that nobody read */
     return -errno;
 }
 

@@ -241,7 +241,7 @@ int nxi_readiness_connect(struct nx_ctx *ctx, struct nx_fd_slot *slot, const str
 static bool has_ended(int fd)
 {
     struct pollfd look = {.fd = fd, .events = POLLPRI | POLLRDHUP};
-    return poll(&look, 1, 0) != 0;
+    return POLLRDHUP == 0 || poll(&look, 1, 0) != 0; /* without it a half-close can't be seen: a read finds out */
 }
 
 static int64_t try_connected(struct nx_ctx *ctx, struct nx_fd_slot *slot)
@@ -338,7 +338,7 @@ int nxi_readiness_shutdown(struct nx_fd_slot *slot, uint64_t how)
 
 void nxi_readiness_made(struct nx_fd_slot *slot, uint32_t family, uint32_t type)
 {
-    if (type == NX_SOCK_STREAM)
+    if (type == NX_SOCK_STREAM && (family != NX_AF_UNIX || OS_UNIX_TELLS_ALL))
         slot->user[SLOT_STATE] |= SLOT_STREAM | (family == NX_AF_UNIX ? SLOT_UNIX : 0);
 }
 
@@ -354,7 +354,7 @@ void nxi_readiness_classify(struct nx_fd_slot *slot)
     if (!(slot->flags & NX_FD_SOCKET) || socket_trait(slot->fd, SO_TYPE) != SOCK_STREAM)
         return;
     if (os_domain(slot->fd) == AF_UNIX)
-        slot->user[SLOT_STATE] |= SLOT_STREAM | SLOT_UNIX;
+        slot->user[SLOT_STATE] |= OS_UNIX_TELLS_ALL ? SLOT_STREAM | SLOT_UNIX : 0;
     else if (os_is_tcp(slot->fd)) /* not MPTCP, SCTP, vsock: unproven */
         slot->user[SLOT_STATE] |= SLOT_STREAM;
 }

@@ -27,6 +27,13 @@ static int set_int(int fd, int level, int name, int64_t value)
     return set(fd, level, name, &number, sizeof(number));
 }
 
+/* IPv4's options of multicast are a byte on some systems; all take one. */
+static int set_byte(int fd, int name, int64_t value)
+{
+    unsigned char byte = (unsigned char)value;
+    return set(fd, IPPROTO_IP, name, &byte, sizeof(byte));
+}
+
 static int set_ttl(int fd, int domain, int64_t value)
 {
     int r = 0;
@@ -37,13 +44,13 @@ static int set_ttl(int fd, int domain, int64_t value)
     }
     int r4 = set_int(fd, IPPROTO_IP, IP_TTL, value);
     if (r4 == 0)
-        r4 = set_int(fd, IPPROTO_IP, IP_MULTICAST_TTL, value);
+        r4 = set_byte(fd, IP_MULTICAST_TTL, value);
     return domain == AF_INET6 ? r : r4;
 }
 
 static int set_multicast_loop(int fd, int domain, int64_t value)
 {
-    int r4 = set_int(fd, IPPROTO_IP, IP_MULTICAST_LOOP, value != 0);
+    int r4 = set_byte(fd, IP_MULTICAST_LOOP, value != 0);
     return domain == AF_INET6 ? set_int(fd, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, value != 0) : r4;
 }
 

@@ -217,9 +217,9 @@ int nx_fds_from_sockaddr(const void *sockaddr, uint32_t len, struct nx_addr *ret
     sa_family_t family;
 
     memset(&addr, 0, sizeof(addr));
-    if (len < sizeof(family))
+    if (len < offsetof(struct sockaddr, sa_family) + sizeof(family)) /* the BSDs have a length before it */
         return -EAFNOSUPPORT;
-    memcpy(&family, sockaddr, sizeof(family));
+    memcpy(&family, (const char *)sockaddr + offsetof(struct sockaddr, sa_family), sizeof(family));
     if (family == AF_INET && len >= sizeof(struct sockaddr_in)) {
         const struct sockaddr_in *in = sockaddr;
         addr.family = NX_AF_INET;
@@ -238,8 +238,8 @@ int nx_fds_from_sockaddr(const void *sockaddr, uint32_t len, struct nx_addr *ret
         size_t size = len > offsetof(struct sockaddr_un, sun_path) ? len - offsetof(struct sockaddr_un, sun_path) : 0;
         if (size > sizeof(addr.data))
             return -EAFNOSUPPORT;
-        if (size > 0 && path[0] != 0)
-            size = strnlen(path, size); /* the kernel counts a path's NUL */
+        if (size > 0 && (path[0] != 0 || !OS_ABSTRACT_NAMES))
+            size = strnlen(path, size); /* the kernel counts a path's NUL; no name at all is zeros on the BSDs */
         addr.family = NX_AF_UNIX;
         addr.len = (uint16_t)size;
         memcpy(addr.data, path, size);
@@ -364,8 +364,10 @@ int nx_fds_option(struct nx_fd_table *table, nx_handle handle, uint32_t option, 
         return set_flag(slot->fd, SOL_SOCKET, SO_REUSEPORT, value);
     case NX_OPTION_NODELAY:
         r = set_flag(slot->fd, IPPROTO_TCP, TCP_NODELAY, value);
-        return r == -EOPNOTSUPP || r == -ENOPROTOOPT ? 0 : r; /* Unix sockets, datagrams */
+        return r < 0 && !os_is_tcp(slot->fd) ? 0 : r; /* Unix sockets, datagrams */
     case NX_OPTION_V6_ONLY:
+        if (!value && !OS_DUAL_STACK)
+            return 0;
         return set_flag(slot->fd, IPPROTO_IPV6, IPV6_V6ONLY, value);
     case NX_OPTION_UNIX_MODE:
         return set_unix_mode(slot->fd, value);
@@ -435,8 +437,6 @@ int nx_fds_import(struct nx_fd_table *table, int32_t fd, uint32_t flags, uint32_
     len = sizeof(type);
     if (slot_flags && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_DGRAM)
         slot_flags |= NX_FD_DATAGRAM;
-    if (slot_flags)
-        os_no_sigpipe(fd);
     nx_handle handle;
     int r = nx_fds_add(table, fd, slot_flags, &handle);
     if (r < 0)
@@ -447,6 +447,7 @@ int nx_fds_import(struct nx_fd_table *table, int32_t fd, uint32_t flags, uint32_
         nx_fds_drop(table, handle);
         return r;
     }
+    os_no_sigpipe(fd, slot_flags != 0);
     *ret_handle = handle;
     return 0;
 }

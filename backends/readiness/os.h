@@ -20,7 +20,8 @@
 #endif
 
 #ifndef MSG_NOSIGNAL
-#define MSG_NOSIGNAL 0 /* SO_NOSIGPIPE says it once */
+#define MSG_NOSIGNAL 0
+#define OS_NOSIGPIPE_BY_OPTION 1 /* SO_NOSIGPIPE says it once */
 #endif
 #ifndef MSG_CMSG_CLOEXEC
 #define MSG_CMSG_CLOEXEC 0
@@ -40,6 +41,22 @@
 #define OS_TELLS_URGENT 0
 #endif
 
+#ifdef __linux__
+#define OS_ABSTRACT_NAMES 1
+/* A read of a Unix stream that stops short has taken all, unless it stopped at a message that carried descriptors,
+ * which its flags tell. Elsewhere they don't. */
+#define OS_UNIX_TELLS_ALL 1
+#else
+#define OS_ABSTRACT_NAMES 0
+#define OS_UNIX_TELLS_ALL 0
+#endif
+
+#ifdef __OpenBSD__
+#define OS_DUAL_STACK 0 /* IPv6 sockets never take IPv4, and asking for it is an error */
+#else
+#define OS_DUAL_STACK 1
+#endif
+
 static inline int os_mark(int fd, bool nonblock)
 {
     if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || (nonblock && fcntl(fd, F_SETFL, O_NONBLOCK) < 0)) {
@@ -51,17 +68,26 @@ static inline int os_mark(int fd, bool nonblock)
     return fd;
 }
 
-/* Of a socket that is ours: writing to a peer that is gone raises no signal. */
-static inline void os_no_sigpipe(int fd)
+/*
+ * Of a descriptor that is ours: writing to a peer that is gone raises no signal. Sockets are told so with each write
+ * where there is MSG_NOSIGNAL; of pipes some kernels send the signal to the process, not to the thread that has it
+ * blocked.
+ */
+static inline void os_no_sigpipe(int fd, bool is_socket)
 {
-#ifdef SO_NOSIGPIPE
-    const int on = 1;
     int error = errno;
-    setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof(on));
-    errno = error;
-#else
-    (void)fd;
+#ifdef OS_NOSIGPIPE_BY_OPTION
+    const int on = 1;
+    if (is_socket)
+        setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof(on));
 #endif
+#ifdef F_SETNOSIGPIPE
+    if (!is_socket)
+        fcntl(fd, F_SETNOSIGPIPE, 1);
+#endif
+    (void)fd;
+    (void)is_socket;
+    errno = error;
 }
 
 /* As socket(2). */
@@ -75,7 +101,7 @@ static inline int os_socket(int domain, int type, bool nonblock)
     int fd = socket(domain, type | SOCK_CLOEXEC | (nonblock ? SOCK_NONBLOCK : 0), 0);
 #endif
     if (fd >= 0)
-        os_no_sigpipe(fd);
+        os_no_sigpipe(fd, true);
     return fd;
 }
 
@@ -90,7 +116,7 @@ static inline int os_accept(int listener)
     int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 #endif
     if (fd >= 0)
-        os_no_sigpipe(fd);
+        os_no_sigpipe(fd, true);
     return fd;
 }
 
@@ -130,6 +156,8 @@ static inline int os_level(int fd, int events)
         else
             ready |= found[i].filter == EVFILT_READ ? POLLIN : POLLOUT;
     }
+    if (error == EINVAL || error == ENODEV || error == EPERM) /* no filter for it: always ready, as a file is */
+        return events;
     return ready ? ready : -error;
 }
 #endif
