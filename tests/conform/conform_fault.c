@@ -80,7 +80,7 @@ static void starve_and_recover(nx_listener *listener, int worker, int client, ui
     nx_time begin = nxt_clock();
     nxt_close_fd(&spare);
     nxt_expect_eq(nxt_result(acceptor), 0);
-    nxt_expect_lt(nxt_clock() - begin, 100000000);
+    nxt_expect_lt(nxt_clock() - begin, 1000000000); /* it tries every 5 ms; the machine may be busy */
 }
 
 static intptr_t live_at_the_limit(void *arg)
