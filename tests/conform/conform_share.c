@@ -320,7 +320,7 @@ static intptr_t write_now_and_then(void *arg)
 {
     for (int64_t i = 0; i < nxt_scaled(300, 30); i++) {
         nxt_expect_eq(nx_write(arg, "x", 1, NX_FOREVER), 1);
-        nx_sleep_until(nx_after_ns(i % 16 * 20000));
+        nx_sleep_until(nx_after_ns(i % 10 ? i % 16 * 20000 : 2000000)); /* at times for long: on a busy machine, too */
     }
     nx_close(arg);
     return 0;
@@ -335,10 +335,12 @@ NXT_TASK_TEST(deadlines_of_tasks_that_move_stay_with_the_right_worker, .workers 
         tasks[2 * i] = nx_spawn_with(NXT_WITH(.flags = NX_TASK_MIGRATABLE), read_impatiently, pair[0]);
         tasks[2 * i + 1] = nx_spawn_with(NXT_WITH(.flags = NX_TASK_MIGRATABLE), write_now_and_then, pair[1]);
     }
+    int64_t timeouts = 0;
     for (size_t i = 0; i < NXT_COUNT(tasks) / 2; i++) {
-        nxt_expect_gt(nxt_result(tasks[2 * i]), 0);
+        timeouts += nxt_result(tasks[2 * i]);
         nxt_result(tasks[2 * i + 1]);
     }
+    nxt_expect_gt(timeouts, 0);
 }
 
 /* ---- runtimes ---- */
