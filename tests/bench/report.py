@@ -36,13 +36,14 @@ echo "{name}: listening on 127.0.0.1:1"
 trap 'exit 0' TERM
 while :; do sleep 0.02; done
 """
-# CPU time and speed by who serves; one connection in the wrong makes it fail
+# CPU time and speed by who serves; FAKE_ERRORS makes it fail, and before FAKE_EMPTY seconds nothing is answered
 FAKE_LOAD = """#!/bin/sh
-for argument; do case $argument in --pid=*) pid=${argument#*=} ;; esac; done
-cpu=5000; rps=200000; errors=0
+for argument; do case $argument in --pid=*) pid=${argument#*=} ;; --duration=*) window=${argument#*=} ;; esac; done
+cpu=5000; rps=200000; errors=0; requests=1000
+awk "BEGIN { exit !($window < ${FAKE_EMPTY:-0}) }" && requests=0
 ! grep -q raw "/proc/$pid/cmdline" || { cpu=4000; rps=160000; }
 [ -z "$FAKE_ERRORS" ] || errors=3
-echo '{"requests": 1000, "requests_per_second": '$rps', "latency_ns_p50": 1000, "latency_ns_p99": 1200,
+echo '{"requests": '$requests', "requests_per_second": '$rps', "latency_ns_p50": 1000, "latency_ns_p99": 1200,
  "latency_ns_p99_9": 3000, "errors": '$errors', "errors_corrupt": '$errors', "server_cpu_ns_per_request": '$cpu',
  "bytes_verified": 64000, "percentiles": [[0.0, 900], [0.5, 1000], [0.99, 1200], [0.999, 3000]]}'
 [ $errors = 0 ]
@@ -286,6 +287,14 @@ class Runs(unittest.TestCase):
         status, _, report = self.build.bench([echo_row(1.3)], "--rounds=1", env={"FAKE_ERRORS": "1"})
         self.assertEqual((status, report["rows"][0]["verdict"]), (1, "failed"))
         self.assertIn("3 corrupt", report["rows"][0]["reason"])
+
+    def test_a_window_without_an_answer_is_tried_again_and_a_dead_server_told(self):
+        self.build.servers()
+        _, _, report = self.build.bench([echo_row(1.3)], "--rounds=1", env={"FAKE_EMPTY": "0.08"})
+        self.assertEqual(report["rows"][0]["verdict"], "met")
+        status, _, report = self.build.bench([echo_row(1.3)], "--rounds=1", env={"FAKE_EMPTY": "0.09"})
+        self.assertEqual((status, report["rows"][0]["verdict"]), (1, "failed"))
+        self.assertIn("in any of 4 windows", report["rows"][0]["reason"])
 
     def test_a_cell_that_can_not_run_is_skipped(self):
         self.build.micro("bench/micro/all", one=30)

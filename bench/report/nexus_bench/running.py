@@ -7,7 +7,7 @@ import os
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Callable, Optional
 
@@ -19,10 +19,15 @@ NS = {"ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9}
 MESSAGE = 64
 RUN_SECONDS = 120  # a program that takes longer hangs
 SETTLE_SECONDS = 0.5  # the end of load is not idleness yet
+WINDOWS_EMPTY = 4  # without an answer, each twice as long as the one before: the server is gone, not late
 
 
 class RunError(Exception):
     """The program failed; the text says how."""
+
+
+class EmptyWindowError(RunError):
+    """Nothing came back while it was measured: the machine stood still, or the server is gone."""
 
 
 class SkipError(Exception):
@@ -122,7 +127,7 @@ def _load_result(status: int, out: str, err: str) -> Result:
                            if k.startswith("errors_") and v)
         raise RunError(f"wrong answers: {errors or failure_of(status, err)}")
     if report["requests"] <= 0:
-        raise RunError("no request was answered in the window")
+        raise EmptyWindowError("no request was answered in the window")
     p50 = max(float(report["latency_ns_p50"]), 1.0)
     metrics = {"rps": report["requests_per_second"], "p50_ns": p50, "p99_ns": float(report["latency_ns_p99"]),
                "p99_9_ns": float(report["latency_ns_p99_9"]), "p99_over_p50": report["latency_ns_p99"] / p50,
@@ -141,7 +146,12 @@ def _serve(programs: Programs, run: Run) -> Server:
 
 def _echo(programs: Programs, run: Run, lengths: Lengths) -> Result:
     with _serve(programs, run) as server:
-        return _loaded(load_command(programs, run, server, lengths), run.pinned, lengths)
+        for _ in range(WINDOWS_EMPTY):
+            try:
+                return _loaded(load_command(programs, run, server, lengths), run.pinned, lengths)
+            except EmptyWindowError:
+                lengths = replace(lengths, window=2 * lengths.window)
+    raise EmptyWindowError(f"no request was answered in any of {WINDOWS_EMPTY} windows")
 
 
 def cpu_ns(pid: int) -> int:
