@@ -294,7 +294,7 @@ class Runs(unittest.TestCase):
         self.assertEqual(report["rows"][0]["verdict"], "met")
         status, _, report = self.build.bench([echo_row(1.3)], "--rounds=1", env={"FAKE_EMPTY": "0.09"})
         self.assertEqual((status, report["rows"][0]["verdict"]), (1, "failed"))
-        self.assertIn("in any of 4 windows", report["rows"][0]["reason"])
+        self.assertIn("4 times in a row", report["rows"][0]["reason"])
 
     def test_a_cell_that_can_not_run_is_skipped(self):
         self.build.micro("bench/micro/all", one=30)

@@ -25,6 +25,10 @@ class ProfileError(Exception):
     """No figure; the text says why."""
 
 
+class NoSamplesError(ProfileError):
+    """The server did nothing while perf looked."""
+
+
 def _tool(name: str, package: str) -> str:
     path = shutil.which(name)
     if not path:
@@ -47,7 +51,7 @@ def parse_shares(report: str) -> float:
             user += float(found.group(2))
             seen = True
     if not seen:
-        raise ProfileError("perf took no samples")
+        raise NoSamplesError("perf took no samples")
     return user
 
 

@@ -19,7 +19,7 @@ NS = {"ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9}
 MESSAGE = 64
 RUN_SECONDS = 120  # a program that takes longer hangs
 SETTLE_SECONDS = 0.5  # the end of load is not idleness yet
-WINDOWS_EMPTY = 4  # without an answer, each twice as long as the one before: the server is gone, not late
+WINDOWS_EMPTY = 4  # without a figure, each twice as long as the one before: the server is gone, not late
 
 
 class RunError(Exception):
@@ -27,7 +27,7 @@ class RunError(Exception):
 
 
 class EmptyWindowError(RunError):
-    """Nothing came back while it was measured: the machine stood still, or the server is gone."""
+    """Nothing happened while it was measured: the machine stood still, or the server is gone."""
 
 
 class SkipError(Exception):
@@ -146,12 +146,7 @@ def _serve(programs: Programs, run: Run) -> Server:
 
 def _echo(programs: Programs, run: Run, lengths: Lengths) -> Result:
     with _serve(programs, run) as server:
-        for _ in range(WINDOWS_EMPTY):
-            try:
-                return _loaded(load_command(programs, run, server, lengths), run.pinned, lengths)
-            except EmptyWindowError:
-                lengths = replace(lengths, window=2 * lengths.window)
-    raise EmptyWindowError(f"no request was answered in any of {WINDOWS_EMPTY} windows")
+        return _loaded(load_command(programs, run, server, lengths), run.pinned, lengths)
 
 
 def cpu_ns(pid: int) -> int:
@@ -190,6 +185,8 @@ def _share(programs: Programs, run: Run, lengths: Lengths) -> Result:
             time.sleep(lengths.warmup + 0.2)
             metrics = {"user_share": profile.user_share(server.pid, lengths.window)}
             out, err = load.communicate(timeout=lengths.window + 30)
+        except profile.NoSamplesError as error:
+            raise EmptyWindowError(str(error)) from error
         except profile.ProfileError as error:
             raise SkipError(str(error)) from error
         finally:
@@ -208,7 +205,14 @@ KINDS: dict[str, Callable[[Programs, Run, Lengths], Result]] = {
 
 
 def perform(programs: Programs, run: Run, lengths: Lengths) -> Result:
-    return KINDS[run.kind](programs, run, lengths)
+    """An empty window is measured again."""
+    for _ in range(WINDOWS_EMPTY):
+        try:
+            return KINDS[run.kind](programs, run, lengths)
+        except EmptyWindowError as error:
+            why = str(error)
+            lengths = replace(lengths, window=2 * lengths.window)
+    raise RunError(f"{why}, {WINDOWS_EMPTY} times in a row")
 
 
 def expected_seconds(run: Run, lengths: Lengths, measured: Optional[float]) -> float:
