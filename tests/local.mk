@@ -49,8 +49,8 @@ endif
 if SHARED
 cmocka_tests += tests/unit/test_loader tests/unit/test_proofs tests/unit/test_select
 script_tests += tests/plugin/test_hostile.sh tests/plugin/test_info.sh
-kit_tests += tests/conform_kit/drivers.sh tests/conform_kit/odd.sh tests/conform_kit/schedulers.sh \
-	tests/conform_kit/usage.sh
+kit_tests += tests/conform_kit/drivers.sh tests/conform_kit/guests.sh tests/conform_kit/odd.sh \
+	tests/conform_kit/schedulers.sh tests/conform_kit/usage.sh
 endif
 # What holds on every driver and scheduler; a .cell names a pair.
 conform_programs = tests/conform/conform_accept tests/conform/conform_account tests/conform/conform_addr \
@@ -105,7 +105,7 @@ tests_unit_test_sched_work_stealing_SOURCES = tests/unit/test_sched_work_stealin
 
 if SHARED
 check_LTLIBRARIES += tests/plugin/samples.la tests/conform_kit/broken_driver.la \
-	tests/conform_kit/broken_sched.la tests/conform_kit/odd_driver.la
+	tests/conform_kit/broken_sched.la tests/conform_kit/guest_driver.la tests/conform_kit/odd_driver.la
 endif
 tests_plugin_samples_la_SOURCES = tests/plugin/samples.c tests/plugin/samples.h
 tests_plugin_samples_la_CPPFLAGS = $(PUBLIC_CPPFLAGS)
@@ -113,13 +113,16 @@ tests_plugin_samples_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -
 
 # Plugins with one fault each, which nexus conform must find.
 tests_conform_kit_broken_driver_la_SOURCES = tests/conform_kit/broken_driver.c tests/conform_kit/offers.c \
-	tests/conform_kit/offers.h
+	tests/conform_kit/offers.h tests/conform_kit/real.h
 tests_conform_kit_broken_driver_la_CPPFLAGS = $(PLUGIN_CPPFLAGS)
 tests_conform_kit_broken_driver_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
-tests_conform_kit_odd_driver_la_SOURCES = tests/conform_kit/odd_driver.c
+tests_conform_kit_guest_driver_la_SOURCES = tests/conform_kit/guest_driver.c tests/conform_kit/real.h
+tests_conform_kit_guest_driver_la_CPPFLAGS = $(PLUGIN_CPPFLAGS)
+tests_conform_kit_guest_driver_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
+tests_conform_kit_odd_driver_la_SOURCES = tests/conform_kit/odd_driver.c tests/conform_kit/real.h
 tests_conform_kit_odd_driver_la_CPPFLAGS = $(PLUGIN_CPPFLAGS)
 tests_conform_kit_odd_driver_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
-tests_conform_kit_broken_sched_la_SOURCES = tests/conform_kit/broken_sched.c
+tests_conform_kit_broken_sched_la_SOURCES = tests/conform_kit/broken_sched.c tests/conform_kit/real.h
 tests_conform_kit_broken_sched_la_CPPFLAGS = $(PLUGIN_CPPFLAGS)
 tests_conform_kit_broken_sched_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
 
@@ -143,7 +146,7 @@ EXTRA_DIST += $(loop_cells) $(example_tests) tests/bench/growth.py tests/bench/g
 	tests/bench/report.sh tests/examples/lib.sh tests/build/app.c tests/build/bench.sh tests/build/cells.sh \
 	tests/build/format.sh tests/build/pages.sh tests/build/headers.sh tests/build/install.sh tests/build/man.sh \
 	tests/build/plugins.sh tests/build/symbols.sh tests/conform_kit/break.sh tests/conform_kit/drivers.sh \
-	tests/conform_kit/lib.sh tests/conform_kit/list.sh tests/conform_kit/odd.sh tests/conform_kit/schedulers.sh \
+	tests/conform_kit/guests.sh tests/conform_kit/lib.sh tests/conform_kit/list.sh tests/conform_kit/odd.sh tests/conform_kit/schedulers.sh \
 	tests/conform_kit/usage.sh tests/load/open_loop.sh tests/conform/cell.sh tests/conform/enosys.sh \
 	tests/conform/epoll-iouring_files.cell tests/conform/epoll-local.cell \
 	tests/conform/iouring_sqpoll-local.cell tests/conform/epoll-work_stealing.cell \

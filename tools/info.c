@@ -438,21 +438,23 @@ static void print_all(const json_t *all, unsigned show)
 static int show_info(unsigned show, bool json)
 {
     struct info *info = checked(calloc(1, sizeof(*info)));
-    json_t *all;
-    int status;
+    json_t *all = NULL;
+    int status, kept;
 
     nxi_env_read(&info->env);
     info->warnings = checked(json_array());
+    kept = nexus_output_aside();
     status = find(info);
     if (status == NEXUS_OK) {
         make_decisions(info);
         all = gather(info, show);
-        if (!json)
-            print_all(all, show);
-        else if (json_dumpf(all, stdout, JSON_INDENT(2)) == 0)
-            putchar('\n');
-        json_decref(all);
     }
+    nexus_output_back(kept);
+    if (all && !json)
+        print_all(all, show);
+    else if (all && json_dumpf(all, stdout, JSON_INDENT(2)) == 0)
+        putchar('\n');
+    json_decref(all);
     for (int i = 0; i < DECISIONS; i++) {
         struct decision *decision = &info->decisions[i];
 

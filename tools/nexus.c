@@ -4,6 +4,7 @@
 #include "spec.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <nexus/base.h>
 #include <nexus/plugin.h>
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct command {
     const char *name;
@@ -73,6 +75,26 @@ void nexus_bad_option(const char *command, const struct option *options, char **
     near = nxi_nearest(name, names, count);
     fprintf(stderr, "%s: there is no option '--%s'%s%s%s\n", command, nxi_quote(name).text,
             near ? " (did you mean '--" : "", near ? near : "", near ? "'?)" : "");
+}
+
+int nexus_output_aside(void)
+{
+    int kept;
+
+    fflush(stdout);
+    kept = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (kept >= 0)
+        dup2(STDERR_FILENO, STDOUT_FILENO);
+    return kept;
+}
+
+void nexus_output_back(int kept)
+{
+    if (kept < 0)
+        return;
+    fflush(stdout); /* what they have left in the buffer */
+    dup2(kept, STDOUT_FILENO);
+    close(kept);
 }
 
 static int run(int argc, char **argv)

@@ -8,8 +8,8 @@
 #include <nexus/driver.h>
 
 #include "offers.h"
+#include "real.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -662,21 +662,14 @@ static void shorten_table(void)
 /* Before the loader looks at the table. */
 static void __attribute__((constructor)) load(void)
 {
-    const char *path = getenv("NXT_BROKEN_REAL"), *broken = getenv("NXT_BROKEN"), *name;
-    char symbol[128];
+    const char *path = getenv("NXT_BROKEN_REAL"), *broken = getenv("NXT_BROKEN");
     const struct nx_plugin *plugin;
-    void *object;
 
     if (!path || !broken || strncmp(broken, "NXD-", 4) != 0)
         return;
-    name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-    snprintf(symbol, sizeof(symbol), "nexus_plugin_%.*s", (int)strcspn(name, "."), name);
-    object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    plugin = object ? dlsym(object, symbol) : NULL;
-    if (!plugin) {
-        fprintf(stderr, "broken_driver: %s\n", dlerror());
+    plugin = real_plugin(path);
+    if (!plugin)
         return;
-    }
     real = plugin->ops;
     for (uint32_t i = 0; plugin->params && plugin->params[i].name && i < 63; i++)
         params[i] = plugin->params[i];

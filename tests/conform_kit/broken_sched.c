@@ -3,9 +3,9 @@
  * the same requirement.
  */
 #define _GNU_SOURCE
+#include "real.h"
 #include <nexus/sched.h>
 
-#include <dlfcn.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -226,21 +226,13 @@ static void __attribute__((constructor)) load(void)
 {
     const char *path = getenv("NXT_BROKEN_REAL"), *broken = getenv("NXT_BROKEN");
     const struct nx_plugin *plugin;
-    const char *name;
-    char symbol[128];
-    void *object;
     char *end;
 
     if (!path || !broken || strncmp(broken, "NXS-", 4) != 0)
         return;
-    object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-    snprintf(symbol, sizeof(symbol), "nexus_plugin_%.*s", (int)strcspn(name, "."), name);
-    plugin = object ? dlsym(object, symbol) : NULL;
-    if (!plugin) {
-        fprintf(stderr, "broken_sched: %s\n", dlerror());
+    plugin = real_plugin(path);
+    if (!plugin)
         return;
-    }
     real = plugin->ops;
     rule = (uint32_t)strtoul(broken + 4, &end, 10);
     variant = *end;

@@ -10,9 +10,9 @@
  *     bare     no slot that a driver need not have
  *     awake    no wait: it runs beside a driver that has it
  */
+#include "real.h"
 #include <nexus/driver.h>
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -179,23 +179,18 @@ static void make_table(void)
 /* Before the loader looks at the table. */
 static void __attribute__((constructor)) load(void)
 {
-    const char *path = getenv("NXT_ODD_REAL"), *odd = getenv("NXT_ODD"), *name;
-    char symbol[128];
+    const char *path = getenv("NXT_ODD_REAL"), *odd = getenv("NXT_ODD");
     const struct nx_plugin *plugin;
-    void *object;
 
     if (!path || !odd)
         return;
     for (shape = SHAPES; shape > NONE && (shape == SHAPES || strcmp(odd, shape_names[shape]) != 0);)
         shape--;
-    name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-    snprintf(symbol, sizeof(symbol), "nexus_plugin_%.*s", (int)strcspn(name, "."), name);
-    object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    plugin = object ? dlsym(object, symbol) : NULL;
-    if (!plugin || shape == NONE) {
-        fprintf(stderr, "odd_driver: %s\n", plugin ? "no such shape" : dlerror());
+    plugin = real_plugin(path);
+    if (shape == NONE)
+        fprintf(stderr, "odd_driver: no such shape\n");
+    if (!plugin || shape == NONE)
         return;
-    }
     real = plugin->ops;
     for (uint32_t i = 0; plugin->params && plugin->params[i].name && i < 63; i++)
         params[i] = plugin->params[i];

@@ -22,6 +22,9 @@ expect 0 a_file_is_taken '^ok 1 - NXD-005 ' --only=nxd-005 "$backends/epoll.so"
 cd "$backends" || exit 1
 expect 0 a_relative_file_is_taken '^1\.\.2$' --only=NXD-001,NXD-005 ./epoll.so
 cd "$work" || exit 1
+mkdir "$work/a+b:c=d%"
+cp "$backends/epoll.so" "$work/a+b:c=d%"
+expect 0 a_path_may_have_any_character '^ok 1 - NXD-019 ' --only=NXD-019 "./a+b:c=d%/epoll.so:events=1"
 expect 0 parameters_are_given '^ok 1 - NXD-019 ' --only=NXD-019 epoll:events=1
 expect 0 a_skip_names_what_allows_it '# SKIP capability of WRITE lacks NX_OP_INJECT' --only=NXD-052 epoll
 expect 0 a_domain_that_is_not_there_is_a_skip '# SKIP domains lacks NX_DOMAIN_FILES' --only=NXD-058 epoll
@@ -32,6 +35,7 @@ expect 2 a_profile_that_it_does_not_declare 'epoll does not declare NX_DOMAIN_FI
 expect 2 schedulers_have_no_profiles 'no profiles' --profile=network local
 expect 2 no_such_profile "there is no profile 'nerwork'" --profile=nerwork epoll
 expect 2 no_such_requirement "there is no requirement 'NXD-999'" --only=NXD-999 epoll
+expect 2 no_requirement_at_all '--only names no requirement' --only= epoll
 expect 2 a_requirement_of_schedulers_is_none_of_a_driver "NXS-001 is a requirement of schedulers" --only=NXS-001 epoll
 expect 2 nor_the_other_way_round "NXD-001 is a requirement of drivers" --only=NXD-001,NXS-001 local
 expect 2 no_such_plugin "there is no plugin 'nothing'" nothing
@@ -65,6 +69,7 @@ if [ -e "$backends/iouring.so" ]; then
     TMPDIR=$work/tmp NXT_BROKEN_REAL=$backends/iouring.so "$nexus" conform --only=NXD-058 "$broken" >"$work/out" 2>&1
     [ $? -eq 1 ] && grep -q 'PREADV of the last' "$work/out" && rmdir "$work/tmp"
     claim what_fails_leaves_no_folder_either
+    TMPDIR=$work/tmp expect 0 a_tmpdir_that_is_not_there_is_none_at_all '^ok 1 - NXD-058 [^#]*$' --only=NXD-058 iouring
 fi
 NXT_BROKEN=NXD-009
 

@@ -29,6 +29,7 @@ struct options {
 
 struct totals {
     uint32_t passed, failed, skipped;
+    bool incomplete;
 };
 
 /* ---- finding ---- */
@@ -39,10 +40,19 @@ static int out_of_memory(void)
     return NEXUS_USAGE;
 }
 
+static int open_file(const char *path, uint32_t kind, const struct nx_plugin **ret_plugin, char *error, size_t size)
+{
+    const int kept = nexus_output_aside();
+    int r = nxi_loader_open(path, kind, ret_plugin, error, size);
+
+    nexus_output_back(kept);
+    return r;
+}
+
 static int load_file(const char *path, const struct nx_plugin **ret_plugin)
 {
     char error[1024];
-    int r = nxi_loader_open(path, 0, ret_plugin, error, sizeof(error));
+    int r = open_file(path, 0, ret_plugin, error, sizeof(error));
 
     if (r == 0)
         return NEXUS_OK;
@@ -88,42 +98,82 @@ static int configure(const struct nx_plugin *plugin, const struct nxi_spec *spec
     return NEXUS_OK;
 }
 
-/* "./foo.so" as people write it, not only absolute. Parameters follow the file's name. */
-static char *absolute(const char *word)
+/*
+ * A word with a '/' is a file as people write it, "./foo.so:key=value": of its path nothing is special, so where there
+ * are several colons the file is the longest that exists. Its full path, NULL with errno; where its parameters begin.
+ */
+static char *file_of(const char *word, size_t *ret_length)
 {
-    size_t length = strcspn(word, ":");
-    char *file = strndup(word, length), *full, *text = NULL;
+    int error = ENOENT;
 
-    if (!file)
-        return NULL;
-    full = strchr(file, '/') ? realpath(file, NULL) : NULL;
-    if (asprintf(&text, "%s%s", full ? full : file, word + length) < 0)
-        text = NULL;
-    free(full);
+    for (size_t length = strlen(word); length > 0; length--) {
+        char *file, *full;
+
+        if (word[length] != ':' && word[length] != '\0')
+            continue;
+        file = strndup(word, length);
+        full = file ? realpath(file, NULL) : NULL;
+        error = errno;
+        free(file);
+        *ret_length = length;
+        if (full)
+            return full;
+    }
+    errno = error;
+    return NULL;
+}
+
+/* The plugin's parameters stand behind a name, in the grammar of NEXUS_BACKEND. */
+static int read_spec(const char *word, const char *text, struct nxi_spec_list *ret_list)
+{
+    char error[1024];
+
+    if (nxi_spec_parse(text, ret_list, error, sizeof(error)) < 0) {
+        fprintf(stderr, "nexus conform: %s\n", error);
+        return NEXUS_USAGE;
+    }
+    if (ret_list->count == 1 && !ret_list->negated && !ret_list->automatic)
+        return NEXUS_OK;
+    fprintf(stderr, "nexus conform: '%s' is not one plugin\n", nxi_quote(word).text);
+    return NEXUS_USAGE;
+}
+
+static int load_word(const char *word, const char *plugin_path, struct nxi_spec_list *ret_list,
+                     const struct nx_plugin **ret_plugin)
+{
+    char *file, *text = NULL;
+    size_t length = 0;
+    int status;
+
+    if (!strchr(word, '/')) {
+        status = read_spec(word, word, ret_list);
+        return status == NEXUS_OK ? load_name(ret_list->items[0].name, plugin_path, ret_plugin) : status;
+    }
+    file = file_of(word, &length);
+    if (!file) {
+        fprintf(stderr, "nexus conform: %s: %s\n", nxi_quote(word).text, strerror(errno));
+        return NEXUS_USAGE;
+    }
+    if (asprintf(&text, "plugin%s", word + length) < 0) {
+        free(file);
+        return out_of_memory();
+    }
+    status = read_spec(word, text, ret_list);
+    if (status == NEXUS_OK)
+        status = load_file(file, ret_plugin);
+    free(text);
     free(file);
-    return text;
+    return status;
 }
 
 static int load(const char *word, const char *plugin_path, struct subject *subject)
 {
-    char *text = absolute(word), error[1024];
     struct nxi_spec_list list = {0};
-    int status = NEXUS_USAGE;
+    int status = load_word(word, plugin_path, &list, &subject->plugin);
 
-    if (!text)
-        return out_of_memory();
-    if (nxi_spec_parse(text, &list, error, sizeof(error)) < 0)
-        fprintf(stderr, "nexus conform: %s\n", error);
-    else if (list.count != 1 || list.negated || list.automatic)
-        fprintf(stderr, "nexus conform: '%s' is not one plugin\n", nxi_quote(word).text);
-    else if (strchr(list.items[0].name, '/'))
-        status = load_file(list.items[0].name, &subject->plugin);
-    else
-        status = load_name(list.items[0].name, plugin_path, &subject->plugin);
     if (status == NEXUS_OK)
         status = configure(subject->plugin, &list.items[0], &subject->config);
     nxi_spec_clear(&list);
-    free(text);
     if (status != NEXUS_OK)
         return status;
     if (subject->plugin->kind == NX_PLUGIN_DRIVER)
@@ -140,7 +190,7 @@ static void load_reference(const char *plugin_path, struct subject *subject)
     char error[1024], *path;
 
     if (!plugin && nxi_find_file(NX_PLUGIN_DRIVER, plugin_path, "epoll", &path, error, sizeof(error)) == 0) {
-        if (nxi_loader_open(path, NX_PLUGIN_DRIVER, &plugin, error, sizeof(error)) < 0)
+        if (open_file(path, NX_PLUGIN_DRIVER, &plugin, error, sizeof(error)) < 0)
             plugin = NULL;
         free(path);
     }
@@ -330,8 +380,9 @@ static int run(const struct subject *subject, const struct options *options, str
         if (!out_of_profile(&all[i], subject, &report)) {
             int r = run_requirement(&all[i], subject, options->limit_ms, &report);
             if (r < 0) {
-                fprintf(stderr, "nexus conform: no child for %s: %s\n", all[i].id, strerror(-r));
-                return NEXUS_FAILED;
+                fprintf(stderr, "nexus conform: no child for %s: %s; the run ends here\n", all[i].id, strerror(-r));
+                totals->incomplete = true;
+                break;
             }
         }
         number++;
@@ -345,9 +396,13 @@ static int run(const struct subject *subject, const struct options *options, str
         if (options->first && report.verdict == VERDICT_FAIL)
             break;
     }
-    if (!results)
+    if (!results && totals->incomplete)
+        puts("Bail out! A requirement could not be run");
+    else if (!results)
         printf("1..%u\n# %s: %u passed, %u failed, %u skipped\n", number, subject->plugin->name, totals->passed,
                totals->failed, totals->skipped);
+    if (totals->incomplete)
+        return NEXUS_USAGE;
     return totals->failed ? NEXUS_FAILED : NEXUS_OK;
 }
 
@@ -363,6 +418,7 @@ static int run_json(const struct subject *subject, const struct options *options
     set(all, "passed", json_integer(totals.passed));
     set(all, "failed", json_integer(totals.failed));
     set(all, "skipped", json_integer(totals.skipped));
+    set(all, "complete", json_boolean(!totals.incomplete));
     set(all, "results", results);
     printed = print_json(all);
     return status != NEXUS_OK ? status : printed;
@@ -422,7 +478,7 @@ static int usage(FILE *to, int status)
           "  --limit=SECONDS    for one requirement (default: 30)\n"
           "  --list             the requirements: text, consequence, test\n"
           "  --json             the result, or the list, as JSON\n\n"
-          "Exit status: 0 all hold, 1 one does not, 2 wrong usage, or the plugin can't be loaded.\n",
+          "Exit status: 0 all hold, 1 one does not, 2 wrong usage, or the plugin can't be loaded or tested.\n",
           to);
     return status;
 }
@@ -467,6 +523,10 @@ static int read_only(char *text, struct options *options)
             return NEXUS_USAGE;
         }
         options->only[options->only_count++] = id;
+    }
+    if (options->only_count == 0) {
+        fputs("nexus conform: --only names no requirement\n", stderr);
+        return NEXUS_USAGE;
     }
     return NEXUS_OK;
 }

@@ -133,7 +133,8 @@ static const char *folder;
 static void make_folder(void)
 {
     folder = scratch_folder();
-    CHECK(folder != NULL, "this program could not make a folder in TMPDIR or /tmp");
+    if (!folder)
+        skip("no folder can be made in TMPDIR or /tmp");
 }
 
 static const char *path_of(const char *name)

@@ -1,4 +1,10 @@
-/* conform/run.c: a requirement in a child of its own; what ends that child is a verdict. */
+/*
+ * conform/run.c: a requirement in a child of its own; what ends that child is a verdict.
+ *
+ * Nothing of it outlives its requirement: the child leads a process group, which is killed when the child has ended or
+ * its time is over, with what a plugin has forked. Where this program is stopped by a signal it kills the group, too;
+ * where it is killed itself, the child's alarm clock does it.
+ */
 #define _GNU_SOURCE
 #include "conform.h"
 
@@ -68,15 +74,17 @@ void doing(const char *format, ...)
 
 const char *scratch_folder(void)
 {
-    const char *place = getenv("TMPDIR");
+    const char *const places[] = {getenv("TMPDIR"), "/tmp"};
     char path[sizeof(report->folder)];
 
-    if (!place || *place != '/' || strlen(place) > sizeof(path) - sizeof("/nexus-conform-XXXXXX"))
-        place = "/tmp";
-    snprintf(path, sizeof(path), "%s/nexus-conform-XXXXXX", place);
-    if (!mkdtemp(path))
-        return NULL;
-    return strcpy(report->folder, path);
+    for (size_t i = 0; i < 2; i++) {
+        if (!places[i] || *places[i] != '/' || strlen(places[i]) > sizeof(path) - sizeof("/nexus-conform-XXXXXX"))
+            continue;
+        snprintf(path, sizeof(path), "%s/nexus-conform-XXXXXX", places[i]);
+        if (mkdtemp(path))
+            return strcpy(report->folder, path);
+    }
+    return NULL;
 }
 
 static void remove_folder(void)
@@ -92,11 +100,46 @@ static void remove_folder(void)
     rmdir(report->folder);
 }
 
-static void child(const struct requirement *requirement, const struct subject *subject) __attribute__((noreturn));
-static void child(const struct requirement *requirement, const struct subject *subject)
+/* ---- signals that end this program: the child has to go first ---- */
+
+static const int stops[] = {SIGHUP, SIGINT, SIGTERM};
+#define STOPS (sizeof(stops) / sizeof(stops[0]))
+static volatile sig_atomic_t stopped;
+static struct sigaction stops_before[STOPS];
+
+static void on_stop(int signal)
+{
+    stopped = signal;
+}
+
+static void heed_stops(void)
+{
+    for (size_t i = 0; i < STOPS; i++) {
+        sigaction(stops[i], NULL, &stops_before[i]);
+        if (stops_before[i].sa_handler == SIG_DFL)
+            sigaction(stops[i], &(struct sigaction){.sa_handler = on_stop}, NULL);
+    }
+}
+
+static void unheed_stops(void)
+{
+    for (size_t i = 0; i < STOPS; i++)
+        sigaction(stops[i], &stops_before[i], NULL);
+}
+
+/* ---- the child ---- */
+
+#define GRACE_S 5 /* after the limit: only where nobody is left to heed that */
+
+static void child(const struct requirement *requirement, const struct subject *subject, uint32_t limit_ms)
+    __attribute__((noreturn));
+static void child(const struct requirement *requirement, const struct subject *subject, uint32_t limit_ms)
 {
     struct rlimit no_core = {0, 0};
 
+    unheed_stops();
+    setpgid(0, 0);
+    alarm(limit_ms / 1000 + GRACE_S);
     tells_all = true;
     setrlimit(RLIMIT_CORE, &no_core);
     dup2(STDERR_FILENO, STDOUT_FILENO); /* what the plugin prints is no part of the report */
@@ -105,20 +148,27 @@ static void child(const struct requirement *requirement, const struct subject *s
     pass("%s", "");
 }
 
-/* The pipe's other end is the child's alone: it closes when the child is gone. */
-static bool ends_in_time(int fd, uint32_t limit_ms)
+#define SLICE_MS 50 /* a stop may come between a look and a wait */
+
+/*
+ * Until the child has ended, its time is over or this program is to stop. The pipe's other end is the child's and
+ * hangs up as it ends; but what a plugin has forked may hold that, and a plugin may have closed it. The child is not
+ * reaped yet: until then nobody else gets its number.
+ */
+static bool ends_in_time(pid_t pid, int fd, uint32_t limit_ms)
 {
     const nx_time until = real_now() + (nx_time)limit_ms * 1000000;
     struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
 
-    for (;;) { /* ends: until comes */
-        nx_time left = until - real_now();
+    while (!stopped && real_now() < until) {
+        siginfo_t ended = {0};
 
-        if (left <= 0)
-            return false;
-        if (poll(&poll_fd, 1, (int)(left / 1000000) + 1) > 0)
+        if (waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid == pid)
             return true;
+        if (poll(&poll_fd, 1, poll_fd.fd < 0 ? 1 : SLICE_MS) > 0)
+            poll_fd.fd = -1;
     }
+    return false;
 }
 
 static void judge(int status, bool in_time, uint32_t limit_ms)
@@ -154,24 +204,30 @@ int run_requirement(const struct requirement *requirement, const struct subject 
         goto unmap;
     }
     fflush(NULL);
+    heed_stops();
     pid = fork();
     if (pid < 0) {
         r = -errno;
         goto close_pipe;
     }
-    if (pid == 0)
-        child(requirement, subject);
+    if (pid == 0) {
+        close(gone[0]);
+        child(requirement, subject, limit_ms);
+    }
     close(gone[1]);
     gone[1] = -1;
-    in_time = ends_in_time(gone[0], limit_ms);
-    if (!in_time)
-        kill(pid, SIGKILL);
+    in_time = ends_in_time(pid, gone[0], limit_ms);
+    kill(-pid, SIGKILL); /* with what it has left */
+    kill(pid, SIGKILL);  /* it may not have come to lead a group */
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     judge(status, in_time, limit_ms);
     remove_folder();
     *ret_report = *report;
 close_pipe:
+    unheed_stops();
+    if (stopped)
+        raise(stopped);
     close(gone[0]);
     if (gone[1] >= 0)
         close(gone[1]);
