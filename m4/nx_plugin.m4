@@ -1,6 +1,7 @@
-# NX_PLUGIN(name, kind, [requirement]): a plugin that is a module of its own (dl), in the library (yes), or left out (no).
-# The requirement is shell code that sets nx_why (what is missing, and the package to install) if it can't be built.
-# Gives --enable-name, the conditionals NAME_DL and NAME_BUILTIN, and a line of the summary table.
+# NX_PLUGIN(name, kind, [requirement], [package]): a plugin that is a module of its own (dl), in the library (yes), or
+# left out (no). The requirement is shell code that sets nx_why (what is missing, and the package to install) if it can't
+# be built. The package is what pkg-config names to who links a static library that has the plugin in it. Gives
+# --enable-name, the conditionals NAME_DL and NAME_BUILTIN, and a line of the summary table.
 AC_DEFUN([NX_PLUGIN], [
 m4_pushdef([nx_id], m4_translit([[$1]], [-], [_]))
 m4_pushdef([NX_ID], m4_translit(m4_defn([nx_id]), [a-z], [A-Z]))
@@ -25,7 +26,8 @@ nx_[]nx_id=$nx_how
 AS_CASE([$nx_how], [yes*], [
     nx_builtin_declarations="${nx_builtin_declarations}extern const struct nx_plugin nexus_plugin_[]nx_id;
 "
-    nx_builtin_entries="$nx_builtin_entries&nexus_plugin_[]nx_id, "])
+    nx_builtin_entries="$nx_builtin_entries&nexus_plugin_[]nx_id, "
+    nx_requires_private="$nx_requires_private $4"])
 AM_CONDITIONAL(NX_ID[_DL], [test "${nx_how%% *}" = dl])
 AM_CONDITIONAL(NX_ID[_BUILTIN], [test "${nx_how%% *}" = yes])
 nx_plugin_table="$nx_plugin_table
@@ -38,6 +40,7 @@ m4_popdef([nx_id])
 AC_DEFUN([NX_PLUGINS_DONE], [
 AC_SUBST([nx_builtin_declarations])
 AC_SUBST([nx_builtin_entries])
+AC_SUBST([nx_requires_private])
 AM_SUBST_NOTMAKE([nx_builtin_declarations])
 AM_SUBST_NOTMAKE([nx_builtin_entries])
 ])
