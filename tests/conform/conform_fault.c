@@ -75,7 +75,7 @@ static void starve_and_recover(nx_listener *listener, int worker, int client, ui
     connect_late(client, port);
     nx_task acceptor = nxt_task_on(worker, accept_one, listener);
     nxt_await_parked(acceptor);
-    nxt_expect_idle(nx_sleep_ms, 500, 25000000);
+    nxt_expect_idle(nx_sleep_ms, 500, 100000000); /* a hundred looks, be they slow; a loop takes all 500 */
     nxt_expect_eq(nx_join(acceptor, NULL, NX_POLL), -EAGAIN);
     nx_time begin = nxt_clock();
     nxt_close_fd(&spare);

@@ -462,8 +462,8 @@ static uint32_t broken_wait(struct nx_ctx *ctx, struct nx_completion *out, uint3
 {
     uint32_t count;
 
-    for (nx_time end = host->now() + MS / 20; rule == 48 && host->now() < end;)
-        ; /* a window in which a wake is lost */
+    if (rule == 48)
+        pause_for(MS / 20); /* a window in which a wake is lost; a busy machine lets the one run who wakes, too */
     __atomic_store_n(&armed, 0, __ATOMIC_SEQ_CST);
     if (rule == 47)
         return spin_a_while(ctx, out, max, until);
