@@ -122,6 +122,24 @@ static intptr_t stay_until_all_started(void *arg)
     return thread;
 }
 
+#define SPREAD_WORKERS 4
+
+static atomic_int threads_here[SPREAD_WORKERS];
+static nx_time give_up;
+
+/* Holds its worker until each of them has such a task: else a thread that is slow to begin finds all stolen. */
+static intptr_t hold_until_all_are_here(void *arg)
+{
+    int thread = nxt_thread_id();
+    (void)arg;
+    for (int i = 0, none = 0; i < SPREAD_WORKERS; i++, none = 0)
+        if (atomic_load(&threads_here[i]) == thread || atomic_compare_exchange_strong(&threads_here[i], &none, thread))
+            break;
+    while (atomic_load(&threads_here[SPREAD_WORKERS - 1]) == 0 && nxt_clock() < give_up)
+        nxt_pause(100);
+    return thread;
+}
+
 static int distinct(const intptr_t *values, int count)
 {
     int found = 0;
@@ -134,17 +152,19 @@ static int distinct(const intptr_t *values, int count)
     return found;
 }
 
-NXT_TASK_TEST(tasks_that_spread_use_all_workers, .workers = 4)
+NXT_TASK_TEST(tasks_that_spread_use_all_workers, .workers = SPREAD_WORKERS)
 {
     enum { COUNT = 64 };
     nx_task tasks[COUNT];
     intptr_t threads[COUNT];
-    atomic_store(&started, 0);
+    for (int i = 0; i < SPREAD_WORKERS; i++)
+        atomic_store(&threads_here[i], 0);
+    give_up = nxt_clock() + 10000 * MS;
     for (int i = 0; i < COUNT; i++)
-        tasks[i] = nx_spawn_with(WITH(.flags = NX_TASK_SPREAD), stay_until_all_started, (void *)(intptr_t)COUNT);
+        tasks[i] = nx_spawn_with(WITH(.flags = NX_TASK_SPREAD), hold_until_all_are_here, NULL);
     for (int i = 0; i < COUNT; i++)
         threads[i] = result_of(tasks[i]);
-    nxt_expect_eq(distinct(threads, COUNT), 4);
+    nxt_expect_eq(distinct(threads, COUNT), SPREAD_WORKERS);
 }
 
 NXT_TASK_TEST(a_child_stays_with_its_parent_where_nothing_steals, .workers = 4)
