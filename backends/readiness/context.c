@@ -39,9 +39,22 @@ static uint32_t read_event_batch(const struct nx_host *host, const struct nx_con
     return batch < 1 ? 1 : batch > EVENT_BATCH_MAX ? EVENT_BATCH_MAX : (uint32_t)batch;
 }
 
+static bool is_whole(const struct nx_poller_ops *poller, struct nx_reason *ret_reason)
+{
+    if (poller->size != 0 && poller->open && poller->close && poller->watch && poller->unwatch && poller->wait &&
+        poller->wake)
+        return true;
+    ret_reason->error = EINVAL;
+    snprintf(ret_reason->text, sizeof(ret_reason->text), "its nx_poller_ops lacks size or a function");
+    snprintf(ret_reason->remedy, sizeof(ret_reason->remedy), "set size and all functions but wait_fd");
+    return false;
+}
+
 int nx_readiness_open(const struct nx_poller_ops *poller, const struct nx_host *host, const struct nx_config *config,
                       uint32_t id, struct nx_driver **ret_driver, struct nx_reason *ret_reason)
 {
+    if (!is_whole(poller, ret_reason))
+        return -EINVAL;
     struct nx_driver *driver = host->alloc(sizeof(*driver), 0);
     if (!driver)
         goto fail;

@@ -9,7 +9,8 @@
  *    waits; NX_POLL tries once and never parks (-EAGAIN); a deadline in the past tries once, then gives -ETIMEDOUT.
  *    Outside a task it returns -NX_ENOTASK, unless it is also marked [threads].
  *  - [threads] works from plain threads too.
- *  - In a child after fork(2) every call returns -NX_EFORKED: the rings and the threads stayed with the parent.
+ *  - In a child after fork(2) every call that needs its runtime returns -NX_EFORKED: the rings and the threads stayed
+ *    with the parent.
  *  - Options structs start with their size, sizeof of the struct; 0, or a field behind what this library knows that
  *    is not zero, is -EINVAL. NULL means all defaults. Deadlines in them are relative, 0 is none.
  */

@@ -2,7 +2,7 @@
  * nexus/readiness.h: a driver for who has a readiness interface (epoll, kqueue, poll) and not a completion one.
  *
  * Link libnexus-readiness.a (pkg-config nexus-driver) into the plugin; it calls only the host table and libc. Write the
- * eight functions of struct nx_poller_ops, then one line each:
+ * functions of struct nx_poller_ops, then one line each:
  *
  *     NX_READINESS_DRIVER(my_driver_ops, my_poller_ops, NX_DOMAIN_NETWORK | NX_DOMAIN_FOREIGN);
  *     NX_PLUGIN_EXPORT const struct nx_plugin nexus_plugin_my = { ..., .ops = &my_driver_ops };
@@ -33,6 +33,7 @@ struct nx_ready_event {
 
 struct nx_poller; /* one per worker, on its thread */
 
+/* One without size, or without a function other than wait_fd, is refused at open: -EINVAL. */
 struct nx_poller_ops {
     uint32_t size, flags; /* NX_POLLER_... */
     int (*open)(const struct nx_host *host, const struct nx_config *config, struct nx_poller **ret_poller,
